@@ -1,0 +1,2 @@
+//! Supervised actors: processes, mailboxes, links, monitors, timers and meta-processes.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! TCP listeners and connections as meta-processes of actors.
+#![forbid(unsafe_code)]
