@@ -1,0 +1,407 @@
+//! The loop.
+
+mod accept;
+mod clock;
+mod turn;
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use slab::Slab;
+
+pub(crate) use clock::Clock;
+
+use crate::entry::{Accepting, Entry, Flags, Io, NEVER, NO_TIMER};
+use crate::ready::ReadyList;
+use crate::remote::Shared;
+use crate::timers::Timers;
+use crate::token::MAX_SOURCES;
+use crate::{ListenOptions, Os, Readiness, Remote, SourceMut, Stats, TimerKey, Token};
+
+/// An event loop over the sockets of one worker.
+///
+/// `T` is the owner's data per source, `C` the commands it takes from other threads. The loop
+/// belongs to whoever holds it and may move between threads; see the [crate page](crate) for
+/// the contract and an example.
+pub struct Reactor<O: Os, T, C> {
+    os: O,
+    poller: O::Poller,
+    commands: Receiver<C>,
+    remote: Remote<C>,
+    shared: Arc<Shared>,
+    sources: Slab<Entry<O, T>>,
+    next_generation: u32,
+    ready: ReadyList,
+    timers: Timers<Due<C>>,
+    clock: Clock,
+    now: Instant,
+    turn: Turn,
+    /// Listeners without descriptors; may hold tokens of listeners removed meanwhile.
+    starved: Vec<Token>,
+    accept_log: AcceptLog,
+    stats: Stats,
+    /// Filled by the poller and emptied at once; kept to be used again.
+    reports: Vec<Readiness>,
+}
+
+/// What a timer is for.
+#[derive(Debug)]
+pub(crate) enum Due<C> {
+    Deadline(Token),
+    AcceptRetry(Token),
+    Command(C),
+}
+
+/// How far the present turn has come.
+#[derive(Debug, Default)]
+struct Turn {
+    /// The source being served, out of the ready list for the time.
+    current: Option<Token>,
+    /// What it has had.
+    burst: u32,
+    /// Sources still to be served; those listed from now on wait for the next turn.
+    sources_left: usize,
+    commands_left: u32,
+    firings_left: u32,
+    /// Turns in a row that did not ask the operating system.
+    skipped: u32,
+    /// Turns in a row that held the timers back.
+    held: u32,
+    /// Events given since it was last asked.
+    unpolled_events: u32,
+}
+
+/// Keeps the log readable while accepting fails for a while.
+#[derive(Debug, Default)]
+struct AcceptLog {
+    last: Option<Instant>,
+    suppressed: u64,
+}
+
+impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
+    /// Makes a loop with no sources.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses a poller or a waker.
+    pub fn new(os: O) -> io::Result<Self> {
+        let (poller, waker) = os.poller()?;
+        let (sender, commands) = crossbeam_channel::unbounded();
+        let wake = {
+            let os = os.clone();
+            Box::new(move || {
+                if let Err(error) = os.wake(&waker) {
+                    log::error!("cannot wake an event loop: {error}");
+                }
+            })
+        };
+        let shared = Arc::new(Shared::new(wake));
+        let now = os.now();
+        Ok(Self {
+            os,
+            poller,
+            commands,
+            remote: Remote::new(sender, Arc::clone(&shared)),
+            shared,
+            sources: Slab::new(),
+            next_generation: 0,
+            ready: ReadyList::default(),
+            timers: Timers::new(),
+            clock: Clock::new(now),
+            now,
+            turn: Turn::default(),
+            starved: Vec::new(),
+            accept_log: AcceptLog::default(),
+            stats: Stats::default(),
+            reports: Vec::new(),
+        })
+    }
+
+    /// A handle for other threads.
+    pub fn remote(&self) -> Remote<C> {
+        self.remote.clone()
+    }
+
+    /// The operating system underneath.
+    pub fn os(&self) -> &O {
+        &self.os
+    }
+
+    /// The time at the last [`poll`](Self::poll) or [`refresh_now`](Self::refresh_now).
+    ///
+    /// One time for a whole turn: cheap, and all events of a turn agree on it.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Looks at the clock, after work that took long.
+    pub fn refresh_now(&mut self) -> Instant {
+        self.now = self.os.now();
+        self.now
+    }
+
+    /// The time `period` from [`now`](Self::now); `None`, which is never, when it is too far
+    /// away to be counted.
+    pub fn after(&self, period: Duration) -> Option<Instant> {
+        self.now.checked_add(period)
+    }
+
+    /// What has been done so far.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            wakeups: self.shared.wakeups(),
+            sources: self.sources.len(),
+            timers: self.timers.len(),
+            ..self.stats
+        }
+    }
+
+    /// Takes a listener and gives its connections as
+    /// [`Event::Accepted`](crate::Event::Accepted).
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`] with the data inside; the listener is closed.
+    pub fn listen(&mut self, listener: O::Listener, data: T) -> Result<Token, RegisterError<T>> {
+        let accepting = Accepting {
+            listener,
+            backoff: Duration::ZERO,
+            retry: None,
+            failures: 0,
+        };
+        self.register(Io::Listener(Box::new(accepting)), Flags::new(0), data)
+    }
+
+    /// Opens a listener and takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`] with the data inside, as [`Os::listen`] or if it cannot be
+    /// registered.
+    pub fn bind(
+        &mut self,
+        addr: SocketAddr,
+        options: &ListenOptions,
+        data: T,
+    ) -> Result<Token, RegisterError<T>> {
+        match self.os.listen(addr, options) {
+            Ok(listener) => self.listen(listener, data),
+            Err(error) => Err(RegisterError { error, data }),
+        }
+    }
+
+    /// Takes a connected stream.
+    ///
+    /// What it received before is reported like everything else, and writing may begin at
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`] with the data inside; the stream is closed.
+    pub fn adopt(&mut self, stream: O::Stream, data: T) -> Result<Token, RegisterError<T>> {
+        self.register(Io::Stream(stream), Flags::new(0), data)
+    }
+
+    /// Takes a stream from [`Os::connect`] and gives the outcome as
+    /// [`Event::Connected`](crate::Event::Connected) or
+    /// [`Event::ConnectFailed`](crate::Event::ConnectFailed).
+    ///
+    /// A stream connected to itself, which happens when a client tries a free port of its own
+    /// machine often enough, counts as refused. There is no time limit but the system's
+    /// (minutes): set a deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`] with the data inside; the stream is closed.
+    pub fn adopt_connecting(
+        &mut self,
+        stream: O::Stream,
+        data: T,
+    ) -> Result<Token, RegisterError<T>> {
+        self.register(Io::Stream(stream), Flags::new(Flags::CONNECTING), data)
+    }
+
+    /// Starts to connect, and takes the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`] with the data inside when the attempt fails at once.
+    pub fn connect(&mut self, addr: SocketAddr, data: T) -> Result<Token, RegisterError<T>> {
+        match self.os.connect(addr) {
+            Ok(stream) => self.adopt_connecting(stream, data),
+            Err(error) => Err(RegisterError { error, data }),
+        }
+    }
+
+    fn register(
+        &mut self,
+        mut io: Io<O>,
+        flags: Flags,
+        data: T,
+    ) -> Result<Token, RegisterError<T>> {
+        let slot = self.sources.vacant_key();
+        if slot >= MAX_SOURCES {
+            let error = io::Error::new(io::ErrorKind::OutOfMemory, "the table of sources is full");
+            return Err(RegisterError { error, data });
+        }
+        let token = Token::new(slot, self.next_generation);
+        let registered = match &mut io {
+            Io::Stream(stream) => self.os.register_stream(&self.poller, stream, token.pack()),
+            Io::Listener(accepting) => {
+                self.os
+                    .register_listener(&self.poller, &mut accepting.listener, token.pack())
+            }
+        };
+        if let Err(error) = registered {
+            drop(io);
+            self.descriptor_freed();
+            return Err(RegisterError { error, data });
+        }
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let generation = token.generation();
+        let entry = Entry {
+            io,
+            data,
+            deadline: NEVER,
+            generation,
+            timer: NO_TIMER,
+            flags,
+        };
+        let taken = self.sources.insert(entry);
+        assert_eq!(taken, slot, "the slab gives the key it announced");
+        Ok(token)
+    }
+
+    /// Closes a source and gives the owner's data back; `None` if the token is stale.
+    ///
+    /// No event, deadline or report of the source comes after this. A listener that waits
+    /// for a descriptor tries again at once.
+    pub fn remove(&mut self, token: Token) -> Option<T> {
+        self.entry(token)?;
+        let Entry {
+            io, data, timer, ..
+        } = self.sources.remove(token.slot());
+        if timer != NO_TIMER {
+            self.timers.remove(timer);
+        }
+        if let Io::Listener(accepting) = &io
+            && let Some(retry) = accepting.retry
+        {
+            self.timers.cancel(retry);
+        }
+        // Closes, and with the only descriptor goes the registration: see `SystemStream`.
+        drop(io);
+        self.descriptor_freed();
+        Some(data)
+    }
+
+    /// A source, unless the token is stale.
+    #[inline]
+    pub fn source(&mut self, token: Token) -> Option<SourceMut<'_, O, T, C>> {
+        let Self {
+            os,
+            sources,
+            ready,
+            timers,
+            clock,
+            ..
+        } = self;
+        let entry = sources.get_mut(token.slot())?;
+        (entry.generation == token.generation())
+            .then(|| SourceMut::new(token, entry, os, ready, timers, *clock))
+    }
+
+    /// The owner's data of a source, unless the token is stale.
+    pub fn data(&self, token: Token) -> Option<&T> {
+        let entry = self.sources.get(token.slot())?;
+        (entry.generation == token.generation()).then_some(&entry.data)
+    }
+
+    /// The owner's data of a source, to be changed, unless the token is stale.
+    pub fn data_mut(&mut self, token: Token) -> Option<&mut T> {
+        self.entry(token).map(|entry| &mut entry.data)
+    }
+
+    /// The tokens of all sources, in no particular order.
+    pub fn tokens(&self) -> impl Iterator<Item = Token> {
+        self.sources
+            .iter()
+            .map(|(slot, entry)| Token::new(slot, entry.generation))
+    }
+
+    /// Delivers `command` as [`Event::Command`](crate::Event::Command) at `at`.
+    ///
+    /// Commands for the same time are delivered in the order in which they were scheduled.
+    pub fn schedule(&mut self, at: Instant, command: C) -> TimerKey {
+        self.timers
+            .insert(self.clock.nanos(at), Due::Command(command))
+    }
+
+    /// Takes a scheduled command back; `None` if it was delivered or taken back already.
+    pub fn cancel(&mut self, key: TimerKey) -> Option<C> {
+        match self.timers.cancel(key)? {
+            Due::Command(command) => Some(command),
+            Due::Deadline(_) | Due::AcceptRetry(_) => {
+                unreachable!("only scheduled commands hand out their keys")
+            }
+        }
+    }
+
+    fn entry(&mut self, token: Token) -> Option<&mut Entry<O, T>> {
+        let entry = self.sources.get_mut(token.slot())?;
+        (entry.generation == token.generation()).then_some(entry)
+    }
+}
+
+impl<O: Os, T, C> fmt::Debug for Reactor<O, T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor")
+            .field("sources", &self.sources.len())
+            .field("ready", &self.ready.len())
+            .field("timers", &self.timers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A socket could not be taken into the loop; it is closed, the owner's data is here.
+pub struct RegisterError<T> {
+    /// What the system said.
+    pub error: io::Error,
+    /// What was to be registered along with the socket.
+    pub data: T,
+}
+
+impl<T> fmt::Debug for RegisterError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisterError")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for RegisterError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the socket could not be taken into the event loop: {}",
+            self.error
+        )
+    }
+}
+
+impl<T> Error for RegisterError<T> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl<T> From<RegisterError<T>> for io::Error {
+    fn from(error: RegisterError<T>) -> Self {
+        error.error
+    }
+}

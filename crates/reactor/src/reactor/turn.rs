@@ -1,0 +1,297 @@
+//! One turn of the loop: ask for readiness, then give what is there.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::entry::{Flags, Io, NEVER, NO_TIMER};
+use crate::limits::{
+    CLOCK_GAP, COMMAND_BUDGET, MAX_FIRINGS, MAX_HELD_TURNS, MAX_SKIPPED_POLLS, MAX_UNPOLLED_EVENTS,
+    READ_BURST,
+};
+use crate::reactor::{Due, Reactor};
+use crate::{Event, Os, Token};
+
+impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
+    /// Begins a turn: collects readiness, and sleeps when there is nothing to do.
+    ///
+    /// Sleeps until something happens to a source, a timer is due, a [`Remote`](crate::Remote)
+    /// wakes it, or `until`, whichever is first; it may return early for no reason. It does
+    /// not sleep while sources are ready or commands are queued, nor if `may_sleep` says no.
+    /// `may_sleep` is asked at the last moment, after senders were told that the loop
+    /// sleeps: what another thread makes visible before it calls
+    /// [`Remote::wake`](crate::Remote::wake) is either seen by `may_sleep` or ends the sleep.
+    ///
+    /// While sources are ready the system is not asked in every turn, but often enough for
+    /// others to get in.
+    ///
+    /// # Errors
+    ///
+    /// When the poller is broken. Do not call again: it would fail again, at full speed.
+    pub fn poll(
+        &mut self,
+        until: Option<Instant>,
+        may_sleep: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
+        self.end_service();
+        let before = self.refresh_now();
+        if self.may_skip_system() {
+            self.turn.skipped += 1;
+            self.stats.polls_skipped += 1;
+            self.begin_turn(0);
+            return Ok(());
+        }
+        self.turn.skipped = 0;
+        self.turn.unpolled_events = 0;
+        match self.time_to_sleep(before, until) {
+            Some(Duration::ZERO) => self.wait(Some(Duration::ZERO))?,
+            timeout => {
+                self.shared.about_to_sleep();
+                let sleep = self.commands.is_empty()
+                    && !self.shared.descriptor_freed_elsewhere()
+                    && may_sleep();
+                let timeout = if sleep { timeout } else { Some(Duration::ZERO) };
+                let waited = self.wait(timeout);
+                self.shared.awake();
+                waited?;
+            }
+        }
+        let gap = self.refresh_now().saturating_duration_since(before) >= CLOCK_GAP;
+        let mut full = self.take_reports();
+        if gap && !full && self.timer_due() {
+            self.wait(Some(Duration::ZERO))?;
+            full = self.take_reports();
+        }
+        let hold = full && self.turn.held < MAX_HELD_TURNS;
+        self.turn.held = if hold { self.turn.held + 1 } else { 0 };
+        if self.shared.take_descriptor_freed() {
+            self.descriptor_freed();
+        }
+        self.begin_turn(if hold { 0 } else { MAX_FIRINGS });
+        Ok(())
+    }
+
+    fn begin_turn(&mut self, firings: u32) {
+        self.turn.sources_left = self.ready.len();
+        self.turn.commands_left = COMMAND_BUDGET;
+        self.turn.firings_left = firings;
+    }
+
+    /// Whether this turn can do with what is known already.
+    ///
+    /// Not when a timer is due: deadlines are judged only after the system was asked, because
+    /// the bytes that would have moved one may be waiting to be reported.
+    fn may_skip_system(&self) -> bool {
+        !self.ready.is_empty()
+            && self.turn.skipped < MAX_SKIPPED_POLLS
+            && self.turn.unpolled_events < MAX_UNPOLLED_EVENTS
+            && !self.timer_due()
+            && !self.shared.descriptor_freed_elsewhere()
+    }
+
+    fn timer_due(&self) -> bool {
+        self.timers
+            .next()
+            .is_some_and(|when| when <= self.clock.nanos(self.now))
+    }
+
+    /// `None` is without end.
+    fn time_to_sleep(&self, now: Instant, until: Option<Instant>) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let timer = self.timers.next().map(|when| self.clock.instant(when));
+        let first = match (timer, until) {
+            (Some(timer), Some(until)) => timer.min(until),
+            (timer, until) => timer.or(until)?,
+        };
+        Some(first.saturating_duration_since(now))
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.stats.polls += 1;
+        self.os.wait(&mut self.poller, timeout, &mut self.reports)
+    }
+
+    /// Notes what the system reported; tells whether there may be more.
+    fn take_reports(&mut self) -> bool {
+        let full = self.reports.len() >= O::EVENTS_PER_WAIT;
+        for report in self.reports.drain(..) {
+            let token = Token::unpack(report.token);
+            // A report collected before its source was removed may name its successor's slot.
+            let Some(entry) = self.sources.get_mut(token.slot()) else {
+                continue;
+            };
+            if entry.generation == token.generation() {
+                entry.flags.apply(report);
+                self.ready.list(token, &mut entry.flags);
+            }
+        }
+        full
+    }
+
+    /// The next thing that happened in this turn; `None` when the turn is over and
+    /// [`poll`](Self::poll) is due.
+    ///
+    /// Commands come first, then sockets, then what is due by time: a deadline is given only
+    /// after the bytes that might have moved it. A source that stays readable is given again
+    /// up to [`READ_BURST`](crate::limits::READ_BURST) times and then waits behind the
+    /// others. Stopping early is fine: nothing is lost, the rest comes in the next turn.
+    #[inline]
+    pub fn next_event(&mut self) -> Option<Event<O, C>> {
+        let event = self
+            .next_command()
+            .or_else(|| self.next_io())
+            .or_else(|| self.next_due());
+        if event.is_some() {
+            self.stats.events += 1;
+        }
+        event
+    }
+
+    fn next_command(&mut self) -> Option<Event<O, C>> {
+        if self.turn.commands_left == 0 {
+            return None;
+        }
+        match self.commands.try_recv() {
+            Ok(command) => {
+                self.turn.commands_left -= 1;
+                Some(Event::Command(command))
+            }
+            Err(_) => {
+                // Found empty once, it is not looked at again in this turn, which spares
+                // every socket event a look at a contended cache line.
+                self.turn.commands_left = 0;
+                None
+            }
+        }
+    }
+
+    fn next_io(&mut self) -> Option<Event<O, C>> {
+        loop {
+            let token = match self.turn.current {
+                Some(token) => token,
+                None => self.begin_service()?,
+            };
+            if let Some(event) = self.serve(token) {
+                self.turn.unpolled_events += 1;
+                return Some(event);
+            }
+            self.end_service();
+        }
+    }
+
+    /// Takes the next ready source of this turn.
+    fn begin_service(&mut self) -> Option<Token> {
+        while self.turn.sources_left > 0 {
+            self.turn.sources_left -= 1;
+            let token = self.ready.pop()?;
+            let Some(entry) = self.entry(token) else {
+                continue;
+            };
+            entry.flags.clear(Flags::LISTED);
+            self.turn.current = Some(token);
+            self.turn.burst = 0;
+            return Some(token);
+        }
+        None
+    }
+
+    /// Puts the source being served behind the others if it has more to do.
+    fn end_service(&mut self) {
+        let Some(token) = self.turn.current.take() else {
+            return;
+        };
+        let Some(entry) = self.sources.get_mut(token.slot()) else {
+            return;
+        };
+        if entry.generation == token.generation() {
+            self.ready.list(token, &mut entry.flags);
+        }
+    }
+
+    /// The next event of the source being served; `None` when its time is over.
+    fn serve(&mut self, token: Token) -> Option<Event<O, C>> {
+        let entry = self.sources.get_mut(token.slot())?;
+        if entry.generation != token.generation() || !entry.flags.actionable() {
+            return None;
+        }
+        let Io::Stream(stream) = &entry.io else {
+            return self.accept_next(token);
+        };
+        let flags = &mut entry.flags;
+        if flags.has(Flags::CONNECTING) {
+            flags.clear(Flags::CHECK_CONNECT);
+            let outcome = connect_outcome(&self.os, stream);
+            return match outcome {
+                Ok(false) => None,
+                Ok(true) => {
+                    flags.clear(Flags::CONNECTING);
+                    // A write tried before the outcome was known has its room now.
+                    if flags.has(Flags::WANTS_ROOM) {
+                        flags.set(Flags::HAS_ROOM);
+                    }
+                    Some(Event::Connected(token))
+                }
+                Err(error) => {
+                    flags.set(Flags::FAILED);
+                    Some(Event::ConnectFailed { token, error })
+                }
+            };
+        }
+        // Room first: what is written leaves before more arrives.
+        if flags.has(Flags::HAS_ROOM) {
+            flags.clear(Flags::HAS_ROOM | Flags::WANTS_ROOM);
+            return Some(Event::Writable(token));
+        }
+        if flags.hangup_due() {
+            flags.set(Flags::TOLD_HANGUP);
+            return Some(Event::Hangup(token));
+        }
+        if self.turn.burst == READ_BURST {
+            return None;
+        }
+        self.turn.burst += 1;
+        Some(Event::Readable(token))
+    }
+
+    fn next_due(&mut self) -> Option<Event<O, C>> {
+        while self.turn.firings_left > 0 {
+            self.turn.firings_left -= 1;
+            let now = self.clock.nanos(self.now);
+            match self.timers.pop_due(now)? {
+                Due::Command(command) => return Some(Event::Command(command)),
+                Due::AcceptRetry(token) => self.retry_accept(token),
+                Due::Deadline(token) => {
+                    let Some(entry) = self.sources.get_mut(token.slot()) else {
+                        continue;
+                    };
+                    debug_assert_eq!(entry.generation, token.generation(), "removed, not fired");
+                    if entry.deadline > now {
+                        // Moved since it was armed.
+                        let key = self.timers.insert(entry.deadline, Due::Deadline(token));
+                        entry.timer = key.node();
+                    } else {
+                        entry.deadline = NEVER;
+                        entry.timer = NO_TIMER;
+                        return Some(Event::Deadline(token));
+                    }
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Whether the stream is connected, and to somebody else.
+///
+/// Two ends that open at the same time are connected by TCP without a listener, and a client
+/// whose own port happens to be the one it tries meets itself. It would talk to its echo.
+fn connect_outcome<O: Os>(os: &O, stream: &O::Stream) -> io::Result<bool> {
+    if !os.connect_outcome(stream)? {
+        return Ok(false);
+    }
+    match (os.local_addr(stream), os.peer_addr(stream)) {
+        (Ok(local), Ok(peer)) if local == peer => Err(io::ErrorKind::ConnectionRefused.into()),
+        _ => Ok(true),
+    }
+}
