@@ -1,0 +1,453 @@
+//! What a process can do: the context that every callback gets.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::actor::Actor;
+use crate::error::{RelationError, SendError, SpawnError};
+use crate::id::{Alias, Name, Pid, Target};
+use crate::mailbox::Signal;
+use crate::message::{Address, Sink, Source};
+use crate::meta::{Inspection, Meta, MetaExit, MetaScope};
+use crate::node::{Node, SpawnOptions};
+use crate::process::Process;
+use crate::reason::Reason;
+use crate::registry::{AliasEntry, Kind};
+use crate::timer::TimerRef;
+use crate::worker::{Turn, WorkerId};
+
+/// A process's hold on its node, for the length of one callback.
+///
+/// # Examples
+///
+/// A process that starts another, watches it, and ends when that does:
+///
+/// ```
+/// use socktree_kernel::{Actor, Ctx, Down, Flow, NoMessages, NodeBuilder, Reason, Source};
+///
+/// struct Short;
+/// impl Actor for Short {
+///     type Msg = NoMessages;
+///     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+///         ctx.exit(ctx.pid(), Reason::Normal); // to itself, once init is done
+///         Ok(())
+///     }
+///     fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, never: NoMessages) -> Flow {
+///         match never {}
+///     }
+/// }
+///
+/// struct Parent;
+/// impl Actor for Parent {
+///     type Msg = NoMessages;
+///     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+///         let child = ctx.spawn(Short)?;
+///         ctx.monitor(&child)?;
+///         Ok(())
+///     }
+///     fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, never: NoMessages) -> Flow {
+///         match never {}
+///     }
+///     fn down(&mut self, _: &mut Ctx<'_, Self>, down: Down) -> Flow {
+///         Err(down.reason)
+///     }
+/// }
+///
+/// # // The child may have ended before it is monitored: then `?` ends the parent, which is fine too.
+/// let _ended = NodeBuilder::new("doc@localhost").run(Parent);
+/// ```
+pub struct Ctx<'a, A: Actor> {
+    process: &'a Process<A>,
+    trap_exit: &'a mut bool,
+    /// The worker's turn that this callback is part of; `None` on a thread outside.
+    turn: Option<&'a Turn<'a>>,
+}
+
+impl<A: Actor> fmt::Debug for Ctx<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ctx")
+            .field("pid", &self.pid())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, A: Actor> Ctx<'a, A> {
+    pub(crate) fn new(
+        process: &'a Process<A>,
+        trap_exit: &'a mut bool,
+        turn: Option<&'a Turn<'a>>,
+    ) -> Self {
+        Self {
+            process,
+            trap_exit,
+            turn,
+        }
+    }
+
+    fn source(&self) -> Source {
+        Source::Process(self.pid())
+    }
+
+    // Who and where.
+
+    /// The process's number.
+    pub fn pid(&self) -> Pid {
+        self.process.core_ref().pid
+    }
+
+    /// The process that spawned this one; none if the node did.
+    pub fn parent(&self) -> Option<Pid> {
+        self.process.core_ref().parent
+    }
+
+    /// The name that the process is registered under.
+    pub fn name(&self) -> Option<Name> {
+        self.process.core_ref().name()
+    }
+
+    /// The node.
+    pub fn node(&self) -> Node {
+        Node::from_inner(Arc::clone(&self.process.core_ref().node))
+    }
+
+    /// The worker that the process lives on.
+    pub fn worker(&self) -> WorkerId {
+        self.process.core_ref().worker.id
+    }
+
+    /// The time by the node's clock, which is virtual in a simulation.
+    pub fn now(&self) -> Instant {
+        self.process.core_ref().worker.now()
+    }
+
+    /// The process's own typed address, to give to others.
+    pub fn me(&self) -> Address<A::Msg> {
+        Address::new(self.process.arc())
+    }
+
+    // Messages.
+
+    /// Sends a message to whatever the target is: a process or a meta-process.
+    ///
+    /// `Ok` means that the message is in the mailbox, not that it was handled. Messages from one
+    /// process to one target arrive in the order in which they were sent.
+    ///
+    /// # Errors
+    ///
+    /// The message comes back if there is no such target, if it takes no messages of this type,
+    /// if it has ended, or if its mailbox is full.
+    pub fn send<T: Send + 'static>(
+        &mut self,
+        to: impl Into<Target>,
+        message: T,
+    ) -> Result<(), SendError<T>> {
+        self.process
+            .core_ref()
+            .node
+            .send(self.source(), &to.into(), message)
+    }
+
+    /// Sends to a typed address: no lookup, no box, and wrong types do not compile.
+    ///
+    /// # Errors
+    ///
+    /// The message comes back if the process has ended or its mailbox is full.
+    pub fn send_to<M: Send + 'static>(
+        &mut self,
+        to: &Address<M>,
+        message: impl Into<M>,
+    ) -> Result<(), SendError<M>> {
+        to.send_from(self.source(), message.into())
+    }
+
+    /// Sends a message after a delay. The timer ends with the process.
+    ///
+    /// The target is looked up when the time has come; a message that cannot be delivered then is
+    /// dropped.
+    pub fn send_after<T: Send + 'static>(
+        &mut self,
+        to: impl Into<Target>,
+        message: T,
+        delay: Duration,
+    ) -> TimerRef {
+        let core = self.process.core_ref();
+        let (process, to, from) = (self.process.arc(), to.into(), self.source());
+        // A delay beyond the end of time is never.
+        let at = core.worker.now().checked_add(delay);
+        let at = at.unwrap_or_else(|| core.worker.now() + Duration::from_secs(86_400 * 365 * 30));
+        let timer = core.worker.set_timer(at, |timer| {
+            Box::new(move || {
+                if process.core_ref().disown_timer(timer)
+                    && let Err(error) = process.core_ref().node.send(from, &to, message)
+                {
+                    log::debug!(
+                        "{}: a timer's message to {to}: {error}",
+                        process.core_ref().pid
+                    );
+                }
+            })
+        });
+        if !core.own_timer(timer) {
+            core.worker.cancel_timer(timer);
+        }
+        timer
+    }
+
+    /// Cancels a timer. True if it really was cancelled, so that its message will never arrive;
+    /// false if it has fired, or is not one of this process's.
+    pub fn cancel(&mut self, timer: TimerRef) -> bool {
+        let core = self.process.core_ref();
+        core.disown_timer(timer) && core.worker.cancel_timer(timer)
+    }
+
+    // Processes.
+
+    /// Starts a process and waits for its `init`, which runs on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError::Init`] with the reason if `init` failed; what it had started has been stopped
+    /// by then.
+    pub fn spawn<B: Actor>(&mut self, actor: B) -> Result<Address<B::Msg>, SpawnError> {
+        self.spawn_with(actor, SpawnOptions::new())
+    }
+
+    /// Starts a process under a registered name.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn), and [`SpawnError::NameTaken`].
+    pub fn spawn_named<B: Actor>(
+        &mut self,
+        name: impl Into<Name>,
+        actor: B,
+    ) -> Result<Address<B::Msg>, SpawnError> {
+        self.spawn_with(actor, SpawnOptions::new().name(name))
+    }
+
+    /// Starts a process with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn_named`](Self::spawn_named).
+    pub fn spawn_with<B: Actor>(
+        &mut self,
+        actor: B,
+        options: SpawnOptions,
+    ) -> Result<Address<B::Msg>, SpawnError> {
+        self.process
+            .core_ref()
+            .node
+            .spawn(actor, options, Some(self.pid()), self.turn)
+    }
+
+    /// Starts a meta-process, such as a listener, owned by this process: it ends when this does.
+    ///
+    /// # Errors
+    ///
+    /// What the meta-process says; nothing is left behind then.
+    pub fn spawn_meta<M: Meta<A>>(&mut self, meta: M) -> Result<M::Handle, M::Error> {
+        meta.spawn(self)
+    }
+
+    /// For [`Meta::spawn`]: this process's place in the node.
+    pub fn meta_scope(&self) -> MetaScope {
+        let core = self.process.core_ref();
+        MetaScope::new(Arc::clone(&core.node), core.pid, core.worker.id)
+    }
+
+    /// For [`Meta::spawn`]: this process as a taker of `T`.
+    pub fn sink<T: Send + 'static>(&self) -> Arc<dyn Sink<T>>
+    where
+        A::Msg: From<T>,
+    {
+        self.process.arc()
+    }
+
+    /// Runs something that blocks, while the worker goes on under another thread.
+    ///
+    /// A handler that blocks without this is noticed too, after the node's
+    /// [`stuck_after`](crate::NodeBuilder::stuck_after); this saves its neighbours that wait.
+    pub fn blocking<T>(&mut self, f: impl FnOnce() -> T) -> T {
+        if let Some(turn) = self.turn {
+            turn.hand_over();
+        }
+        f()
+    }
+
+    // Ends.
+
+    /// Sends an exit signal: the target ends with the reason, unless it traps exits.
+    ///
+    /// Nothing happens if there is no such target. A process may send one to itself.
+    pub fn exit(&mut self, target: impl Into<Target>, reason: Reason) {
+        let core = self.process.core_ref();
+        let target = target.into();
+        if let Target::Alias(alias) = target
+            && let Some(AliasEntry::Meta { port, .. }) = core.node.registry.alias(alias)
+        {
+            return port.exit(MetaExit::Requested(reason));
+        }
+        if let Some(process) = core.node.registry.resolve(&target) {
+            let trappable = process.core().parent != Some(core.pid);
+            let from = Target::Pid(core.pid);
+            process.signal(match reason {
+                Reason::Kill => Signal::Kill,
+                reason => Signal::Exit {
+                    from,
+                    reason,
+                    trappable,
+                },
+            });
+        }
+    }
+
+    /// Whether exit signals come to [`Actor::exit`] instead of ending the process. Off at first.
+    pub fn trap_exit(&mut self, on: bool) {
+        *self.trap_exit = on;
+    }
+
+    /// Links this process to the target: when the target ends, this process gets an exit signal
+    /// with its reason. The other way round nothing happens; two links make it mutual.
+    ///
+    /// # Errors
+    ///
+    /// [`RelationError::Unknown`] if there is no such target any more,
+    /// [`RelationError::Exists`] if it is linked already.
+    pub fn link(&mut self, target: impl Into<Target>) -> Result<(), RelationError> {
+        let target = target.into();
+        let core = self.process.core_ref();
+        if core
+            .node
+            .registry
+            .resolve(&target)
+            .is_some_and(|p| p.core().pid == core.pid)
+        {
+            return Err(RelationError::ToItself);
+        }
+        self.watch(target, Kind::Link)
+    }
+
+    /// Undoes [`link`](Self::link).
+    ///
+    /// # Errors
+    ///
+    /// [`RelationError::NoRelation`] if there is no such link.
+    pub fn unlink(&mut self, target: impl Into<Target>) -> Result<(), RelationError> {
+        self.unwatch(&target.into(), Kind::Link)
+    }
+
+    /// Monitors the target: when it ends, [`Actor::down`] is called, once. A name or an alias can
+    /// also go while its process lives on; then the reason is [`Reason::Unregistered`].
+    ///
+    /// # Errors
+    ///
+    /// As [`link`](Self::link).
+    pub fn monitor(&mut self, target: impl Into<Target>) -> Result<(), RelationError> {
+        self.watch(target.into(), Kind::Monitor)
+    }
+
+    /// Undoes [`monitor`](Self::monitor). A notice that is already in the mailbox still comes.
+    ///
+    /// # Errors
+    ///
+    /// [`RelationError::NoRelation`] if there is no such monitor.
+    pub fn demonitor(&mut self, target: impl Into<Target>) -> Result<(), RelationError> {
+        self.unwatch(&target.into(), Kind::Monitor)
+    }
+
+    fn watch(&self, target: Target, kind: Kind) -> Result<(), RelationError> {
+        let core = self.process.core_ref();
+        // Noted first: if the target ends right away, the notice removes the note again.
+        core.note_watch(target.clone(), kind);
+        let made = core.node.registry.watch(core.pid, &target, kind);
+        if let Err(error) = &made
+            && *error != RelationError::Exists
+        {
+            core.forget_watch(&target, kind);
+        }
+        made
+    }
+
+    fn unwatch(&self, target: &Target, kind: Kind) -> Result<(), RelationError> {
+        let core = self.process.core_ref();
+        core.forget_watch(target, kind);
+        if core.node.registry.unwatch(core.pid, target, kind) {
+            Ok(())
+        } else {
+            Err(RelationError::NoRelation)
+        }
+    }
+
+    // Names and aliases.
+
+    /// Registers the process under a name.
+    ///
+    /// # Errors
+    ///
+    /// [`RelationError::NameTaken`], or [`RelationError::HasName`] if it has one already.
+    pub fn register(&mut self, name: impl Into<Name>) -> Result<(), RelationError> {
+        let (name, core) = (name.into(), self.process.core_ref());
+        if name.as_str().len() > Name::MAX_LEN {
+            return Err(RelationError::NameTooLong(name.as_str().len()));
+        }
+        if let Some(name) = core.name() {
+            return Err(RelationError::HasName(name));
+        }
+        core.node.registry.take_name(&name, self.process.arc())?;
+        core.set_name(Some(name));
+        Ok(())
+    }
+
+    /// Gives the name up; whoever watches it is told [`Reason::Unregistered`].
+    ///
+    /// # Errors
+    ///
+    /// [`RelationError::NoRelation`] if the process has no name.
+    pub fn unregister(&mut self) -> Result<(), RelationError> {
+        let core = self.process.core_ref();
+        let name = core.name().ok_or(RelationError::NoRelation)?;
+        core.set_name(None);
+        core.node.registry.free_name(&name);
+        core.node
+            .registry
+            .notify(&Target::Name(name), &Reason::Unregistered, None);
+        Ok(())
+    }
+
+    /// Makes a further address for the process, to be given up without ending the process.
+    pub fn create_alias(&mut self) -> Alias {
+        let core = self.process.core_ref();
+        let alias = core.node.new_alias();
+        core.node
+            .registry
+            .insert_alias(alias, AliasEntry::Process(self.process.arc()));
+        if !core.own_alias(alias) {
+            core.node.registry.remove_alias(alias);
+        }
+        alias
+    }
+
+    /// Gives an alias up; whoever watches it is told [`Reason::Unregistered`].
+    ///
+    /// # Errors
+    ///
+    /// [`RelationError::NotOwner`] if it is not one of this process's own.
+    pub fn delete_alias(&mut self, alias: Alias) -> Result<(), RelationError> {
+        let core = self.process.core_ref();
+        if !core.disown_alias(alias) {
+            return Err(RelationError::NotOwner(core.pid));
+        }
+        core.node.registry.remove_alias(alias);
+        core.node
+            .registry
+            .notify(&Target::Alias(alias), &Reason::Unregistered, None);
+        Ok(())
+    }
+
+    /// What the target tells about itself, or `None` if there is none. Never waits.
+    pub fn inspect(&self, target: impl Into<Target>) -> Option<Inspection> {
+        self.process.core_ref().node.inspect(&target.into())
+    }
+}

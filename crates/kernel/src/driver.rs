@@ -1,0 +1,173 @@
+//! What a worker does besides running processes: wait, and serve ready-driven meta-processes.
+//!
+//! The kernel knows no sockets. It asks a [`Driver`] to serve what is ready and to wait "until
+//! woken or until t"; alone, it waits on a condition variable.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use crate::message::Receipt;
+use crate::sync::lock;
+use crate::worker::WorkerId;
+
+/// How long a [`Driver::turn`] may wait when it finds nothing to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a driver has to handle each of them"
+)]
+pub enum Wait {
+    /// Not at all: processes are waiting to run.
+    No,
+    /// Until then at the latest.
+    Until(Instant),
+    /// Until something happens.
+    Forever,
+}
+
+/// Serves the ready-driven meta-processes of one worker, and is where the worker sleeps.
+///
+/// All calls of one driver come from one thread at a time, but not always from the same thread:
+/// when a handler blocks, the driver goes on under another.
+pub trait Driver: Send {
+    /// Serves what is ready; when nothing is, waits as long as `wait` allows.
+    ///
+    /// A driver must not sleep while a wake-up is due. It first publishes that it is about to
+    /// sleep, and *then* asks `may_sleep`; a waker first makes its work visible to `may_sleep`,
+    /// and *then* looks whether the driver sleeps. With sequentially consistent fences on both
+    /// sides no wake-up is lost, and one that is not needed is never sent.
+    ///
+    /// It may return early, with sources still ready, to let processes run in between.
+    fn turn(&mut self, wait: Wait, may_sleep: &dyn Fn() -> bool);
+
+    /// A message that was delivered with this receipt has been handled.
+    fn handled(&mut self, receipt: Receipt);
+
+    /// The processes that were ready have run: what they wrote can go out now.
+    fn flush(&mut self);
+
+    /// Whether something of an ended meta-process is still under way, such as the last bytes of a
+    /// connection. A stopping node waits for it, within its deadline.
+    fn is_busy(&self) -> bool;
+}
+
+/// The side of a [`Driver`] that any thread may use.
+pub trait DriverRemote: Send + Sync {
+    /// Makes the driver return from [`turn`](Driver::turn) soon. Cheap when it does not sleep.
+    fn wake(&self);
+
+    /// The time by the driver's clock, which is virtual in a simulation.
+    fn now(&self) -> Instant;
+}
+
+/// One worker's driver with what others need of it.
+pub struct DriverParts {
+    /// The driver itself.
+    pub driver: Box<dyn Driver>,
+    /// How others wake it and read its clock.
+    pub remote: Arc<dyn DriverRemote>,
+    /// What meta-processes get from [`MetaScope::driver`](crate::MetaScope::driver).
+    pub handle: Arc<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for DriverParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DriverParts").finish_non_exhaustive()
+    }
+}
+
+/// Makes one driver for each worker of a node.
+pub trait DriverFactory: Send + Sync {
+    /// Makes the driver of this worker.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system said; the node then does not start.
+    fn make(&self, worker: WorkerId) -> io::Result<DriverParts>;
+}
+
+/// The driver of a node without sources: a condition variable.
+#[derive(Debug, Default)]
+struct Parking {
+    /// Set when a turn is about to wait; whoever clears it owes the notification.
+    sleeping: AtomicBool,
+    woken: Mutex<bool>,
+    bell: Condvar,
+}
+
+#[derive(Debug)]
+struct ParkingDriver(Arc<Parking>);
+
+/// Makes drivers that only wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ParkingFactory;
+
+impl DriverFactory for ParkingFactory {
+    fn make(&self, _worker: WorkerId) -> io::Result<DriverParts> {
+        let parking = Arc::new(Parking::default());
+        Ok(DriverParts {
+            driver: Box::new(ParkingDriver(Arc::clone(&parking))),
+            handle: Arc::new(()),
+            remote: parking,
+        })
+    }
+}
+
+impl DriverRemote for Parking {
+    fn wake(&self) {
+        fence(Ordering::SeqCst);
+        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
+            *lock(&self.woken) = true;
+            self.bell.notify_one();
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+impl Driver for ParkingDriver {
+    fn turn(&mut self, wait: Wait, may_sleep: &dyn Fn() -> bool) {
+        if wait == Wait::No {
+            return;
+        }
+        let parking = &*self.0;
+        parking.sleeping.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if may_sleep() {
+            let mut woken = lock(&parking.woken);
+            while !*woken {
+                let Wait::Until(at) = wait else {
+                    woken = parking.bell.wait(woken).unwrap_or_else(|e| e.into_inner());
+                    continue;
+                };
+                let left = at.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                woken = parking
+                    .bell
+                    .wait_timeout(woken, left)
+                    .unwrap_or_else(|e| e.into_inner())
+                    .0;
+            }
+        }
+        // A waker that has cleared `sleeping` may still be about to ring. Its ring is left for
+        // the next turn, which then wakes once for nothing: harmless, and never lost.
+        parking.sleeping.store(false, Ordering::Relaxed);
+        *lock(&parking.woken) = false;
+    }
+
+    fn handled(&mut self, _receipt: Receipt) {}
+
+    fn flush(&mut self) {}
+
+    fn is_busy(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,258 @@
+//! A process's mailbox: a bounded lane for messages and an unbounded one for control signals.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::actor::Down;
+use crate::error::SendError;
+use crate::id::{Pid, Target};
+use crate::message::{Receipt, Source};
+use crate::meta::RoomWaiter;
+use crate::reason::Reason;
+use crate::sync::lock;
+
+/// Empty lanes above this many messages give their memory back, so that a burst is not paid for
+/// in memory until the process ends; below it, keeping the buffer saves an allocation a burst.
+const KEPT_CAPACITY: usize = 64;
+
+/// One message with what has to stay beside it.
+pub(crate) struct Entry<M> {
+    pub(crate) from: Source,
+    pub(crate) receipt: Receipt,
+    pub(crate) message: M,
+}
+
+/// What travels in the control lane: never bounded, never dropped, served first.
+pub(crate) enum Signal {
+    /// End, unless exits are trapped.
+    Exit {
+        from: Target,
+        reason: Reason,
+        trappable: bool,
+    },
+    /// End now.
+    Kill,
+    /// A monitored target has ended.
+    Down(Down),
+}
+
+/// The two lanes, and whether the process is on a run queue or running.
+struct Lanes<M> {
+    main: VecDeque<Entry<M>>,
+    control: VecDeque<Signal>,
+    /// True from the push that found the process idle until a run finds both lanes empty: at most
+    /// one run-queue entry exists for a process.
+    scheduled: bool,
+    closed: bool,
+    /// Messages ever pushed; with `handled` this gives the depth.
+    pushed: u64,
+    waiters: Vec<RoomWaiter>,
+}
+
+pub(crate) struct Mailbox<M> {
+    lanes: Mutex<Lanes<M>>,
+    /// A hint that the control lane is not empty, read before every message without the lock.
+    urgent: AtomicBool,
+    /// Messages handled. Written by the running thread alone, so a plain store is enough.
+    handled: AtomicU64,
+    /// How many messages may wait; `u64::MAX` for no bound.
+    capacity: u64,
+}
+
+/// What a push asks of the caller.
+#[must_use = "an idle process must be put on its worker's run queue"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// The process was idle: put it on the run queue.
+    Schedule,
+    /// It is there already.
+    Scheduled,
+}
+
+impl Pushed {
+    fn now_scheduled(flag: &mut bool) -> Self {
+        if std::mem::replace(flag, true) {
+            Self::Scheduled
+        } else {
+            Self::Schedule
+        }
+    }
+}
+
+impl<M> Mailbox<M> {
+    /// Starts out as scheduled: nothing runs before `init` is done.
+    pub(crate) fn new(capacity: Option<usize>) -> Self {
+        Self {
+            lanes: Mutex::new(Lanes {
+                main: VecDeque::new(),
+                control: VecDeque::new(),
+                scheduled: true,
+                closed: false,
+                pushed: 0,
+                waiters: Vec::new(),
+            }),
+            urgent: AtomicBool::new(false),
+            handled: AtomicU64::new(0),
+            capacity: capacity.map_or(u64::MAX, |n| n as u64),
+        }
+    }
+
+    pub(crate) fn push<T>(
+        &self,
+        from: Source,
+        receipt: Receipt,
+        message: T,
+    ) -> Result<Pushed, SendError<T>>
+    where
+        M: From<T>,
+    {
+        self.push_with(from, receipt, message, |message| Ok(message.into()))
+    }
+
+    /// Converts under the lock, after the mailbox is known to take the message: what is refused
+    /// comes back as it was.
+    pub(crate) fn push_with<T>(
+        &self,
+        from: Source,
+        receipt: Receipt,
+        message: T,
+        convert: impl FnOnce(T) -> Result<M, SendError<T>>,
+    ) -> Result<Pushed, SendError<T>> {
+        let mut lanes = lock(&self.lanes);
+        if lanes.closed {
+            return Err(SendError::Terminated(message));
+        }
+        if lanes.pushed - self.handled.load(Ordering::Acquire) >= self.capacity {
+            return Err(SendError::Full(message));
+        }
+        let message = convert(message)?;
+        lanes.pushed += 1;
+        lanes.main.push_back(Entry {
+            from,
+            receipt,
+            message,
+        });
+        Ok(Pushed::now_scheduled(&mut lanes.scheduled))
+    }
+
+    /// `None` if the process has ended: a signal to it has no effect any more.
+    pub(crate) fn signal(&self, signal: Signal) -> Option<Pushed> {
+        let mut lanes = lock(&self.lanes);
+        if lanes.closed {
+            return None;
+        }
+        match signal {
+            Signal::Kill => lanes.control.push_front(signal),
+            _ => lanes.control.push_back(signal),
+        }
+        self.urgent.store(true, Ordering::Release);
+        Some(Pushed::now_scheduled(&mut lanes.scheduled))
+    }
+
+    pub(crate) fn take_signal(&self) -> Option<Signal> {
+        if !self.urgent.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut lanes = lock(&self.lanes);
+        let signal = lanes.control.pop_front();
+        if lanes.control.is_empty() {
+            self.urgent.store(false, Ordering::Release);
+        }
+        signal
+    }
+
+    /// Exchanges the drained `batch` for what has arrived. False if there was nothing at all: the
+    /// process is idle from then on, and the next push schedules it.
+    pub(crate) fn refill(&self, batch: &mut VecDeque<Entry<M>>) -> bool {
+        debug_assert!(
+            batch.is_empty(),
+            "a batch is handled before the next is taken"
+        );
+        if batch.capacity() > KEPT_CAPACITY {
+            *batch = VecDeque::new();
+        }
+        let mut lanes = lock(&self.lanes);
+        let waiters = if lanes.waiters.is_empty() || self.is_full(&lanes) {
+            Vec::new()
+        } else {
+            std::mem::take(&mut lanes.waiters)
+        };
+        let found = if !lanes.main.is_empty() {
+            std::mem::swap(&mut lanes.main, batch);
+            true
+        } else {
+            lanes.scheduled = !lanes.control.is_empty();
+            lanes.scheduled
+        };
+        drop(lanes);
+        for waiter in waiters {
+            waiter();
+        }
+        found
+    }
+
+    fn is_full(&self, lanes: &Lanes<M>) -> bool {
+        lanes.pushed - self.handled.load(Ordering::Acquire) >= self.capacity
+    }
+
+    /// The running thread has handled one more message.
+    pub(crate) fn count_handled(&self) {
+        let handled = self.handled.load(Ordering::Relaxed);
+        self.handled.store(handled + 1, Ordering::Release);
+    }
+
+    /// Keeps the waiter if the mailbox is full; it is called when there is room, or when the
+    /// process ends.
+    pub(crate) fn when_room(&self, waiter: RoomWaiter) -> bool {
+        let mut lanes = lock(&self.lanes);
+        if lanes.closed || !self.is_full(&lanes) {
+            return false;
+        }
+        lanes.waiters.push(waiter);
+        true
+    }
+
+    /// Ends the `init` phase. `Schedule` if something arrived meanwhile.
+    pub(crate) fn open_for_runs(&self) -> Pushed {
+        let mut lanes = lock(&self.lanes);
+        lanes.scheduled = !(lanes.main.is_empty() && lanes.control.is_empty());
+        if lanes.scheduled {
+            Pushed::Schedule
+        } else {
+            Pushed::Scheduled
+        }
+    }
+
+    /// Refuses everything from now on and gives back what was waiting.
+    pub(crate) fn close(&self) -> (VecDeque<Entry<M>>, VecDeque<Signal>, Vec<RoomWaiter>) {
+        let mut lanes = lock(&self.lanes);
+        lanes.closed = true;
+        lanes.scheduled = true;
+        (
+            std::mem::take(&mut lanes.main),
+            std::mem::take(&mut lanes.control),
+            std::mem::take(&mut lanes.waiters),
+        )
+    }
+
+    /// Messages waiting or being handled, and messages ever pushed.
+    pub(crate) fn depth(&self) -> (u64, u64) {
+        let lanes = lock(&self.lanes);
+        (
+            lanes.pushed - self.handled.load(Ordering::Acquire),
+            lanes.pushed,
+        )
+    }
+}
+
+impl Signal {
+    /// What a stopping node and an ending parent send.
+    pub(crate) fn ordered(from: Pid, reason: Reason) -> Self {
+        Self::Exit {
+            from: Target::Pid(from),
+            reason,
+            trappable: false,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What travels between processes, and how it is converted at the moment it is pushed.
+
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::SendError;
+use crate::id::{Alias, Pid};
+use crate::process::Process;
+use crate::worker::WorkerId;
+use crate::{Actor, meta::RoomWaiter};
+
+/// Who sent a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// A process.
+    Process(Pid),
+    /// A meta-process, and the process that owns it.
+    Meta {
+        /// The meta-process.
+        alias: Alias,
+        /// Its parent.
+        parent: Pid,
+    },
+    /// A thread that is no process.
+    Outside,
+}
+
+/// A message whose type is known only at run time.
+#[derive(Debug)]
+pub struct Envelope(Box<dyn Any + Send>);
+
+impl Envelope {
+    /// Wraps a message.
+    pub fn new<T: Send + 'static>(message: T) -> Self {
+        Self(Box::new(message))
+    }
+
+    /// Takes the message out if it is a `T`.
+    ///
+    /// # Errors
+    ///
+    /// Gives the envelope back if it holds something else.
+    pub fn open<T: 'static>(self) -> Result<T, Self> {
+        self.0.downcast().map(|message| *message).map_err(Self)
+    }
+
+    /// Whether a `T` is in it.
+    pub fn holds<T: 'static>(&self) -> bool {
+        self.0.is::<T>()
+    }
+}
+
+/// The set of message types that an actor takes.
+///
+/// Messages are converted when they are *pushed*: a type that the receiver does not take is an
+/// error at the sender, at once. Do not write this by hand: use [`protocol!`](crate::protocol)
+/// for an enum of several types or a type of one's own.
+pub trait Protocol: Sized + Send + 'static {
+    /// Converts what arrived under a dynamic address.
+    ///
+    /// # Errors
+    ///
+    /// Gives the envelope back if its type is none of this protocol's.
+    fn open(envelope: Envelope) -> Result<Self, Envelope>;
+
+    /// The process as a taker of messages of the type `wanted`, as an `Arc<dyn Sink<Wanted>>`.
+    #[doc(hidden)]
+    fn sink<A: Actor<Msg = Self>>(process: Arc<Process<A>>, wanted: TypeId)
+    -> Option<Box<dyn Any>>;
+}
+
+/// Says which message types an actor takes.
+///
+/// Two forms: an enum with one type a variant, for actors that take several; or the names of
+/// types that are a protocol by themselves.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_kernel::protocol;
+///
+/// struct Add(u64);
+/// struct Reset;
+/// protocol! {
+///     /// What a counter takes.
+///     enum Msg { Add(Add), Reset(Reset) }
+/// }
+///
+/// struct Tick;
+/// protocol!(Tick);
+/// # let _ = (Msg::from(Add(1)), Msg::from(Reset), Tick);
+/// # match Msg::from(Add(1)) { Msg::Add(Add(n)) => assert_eq!(n, 1), Msg::Reset(Reset) => {} }
+/// ```
+#[macro_export]
+macro_rules! protocol {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $variant:ident($type:ty)),+ $(,)? }) => {
+        $(#[$meta])*
+        $vis enum $name { $($(#[$vmeta])* $variant($type)),+ }
+        $(impl ::core::convert::From<$type> for $name {
+            fn from(message: $type) -> Self { $name::$variant(message) }
+        })+
+        impl $crate::Protocol for $name {
+            fn open(envelope: $crate::Envelope) -> ::core::result::Result<Self, $crate::Envelope> {
+                let envelope = match envelope.open::<Self>() {
+                    Ok(message) => return Ok(message),
+                    Err(envelope) => envelope,
+                };
+                $(let envelope = match envelope.open::<$type>() {
+                    Ok(message) => return Ok($name::$variant(message)),
+                    Err(envelope) => envelope,
+                };)+
+                Err(envelope)
+            }
+            fn sink<A: $crate::Actor<Msg = Self>>(
+                process: ::std::sync::Arc<$crate::__private::Process<A>>,
+                wanted: ::core::any::TypeId,
+            ) -> ::core::option::Option<::std::boxed::Box<dyn ::core::any::Any>> {
+                if wanted == ::core::any::TypeId::of::<Self>() {
+                    let sink: ::std::sync::Arc<dyn $crate::Sink<Self>> = process;
+                    return Some(::std::boxed::Box::new(sink));
+                }
+                $(if wanted == ::core::any::TypeId::of::<$type>() {
+                    let sink: ::std::sync::Arc<dyn $crate::Sink<$type>> = process;
+                    return Some(::std::boxed::Box::new(sink));
+                })+
+                None
+            }
+        }
+    };
+    ($($type:ty),+ $(,)?) => {
+        $(impl $crate::Protocol for $type {
+            fn open(envelope: $crate::Envelope) -> ::core::result::Result<Self, $crate::Envelope> {
+                envelope.open::<Self>()
+            }
+            fn sink<A: $crate::Actor<Msg = Self>>(
+                process: ::std::sync::Arc<$crate::__private::Process<A>>,
+                wanted: ::core::any::TypeId,
+            ) -> ::core::option::Option<::std::boxed::Box<dyn ::core::any::Any>> {
+                if wanted == ::core::any::TypeId::of::<Self>() {
+                    let sink: ::std::sync::Arc<dyn $crate::Sink<Self>> = process;
+                    return Some(::std::boxed::Box::new(sink));
+                }
+                None
+            }
+        })+
+    };
+}
+
+/// A protocol without messages: for actors that only watch, supervise or own meta-processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "there is no message, and never will be one"
+)]
+pub enum NoMessages {}
+protocol!(NoMessages);
+
+/// What a driver gets back once a message that it delivered has been handled.
+///
+/// The kernel only carries it: the meaning of both numbers is the driver's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Which of the driver's sources delivered the message.
+    pub token: u64,
+    /// How much credit comes back. Nothing is reported for 0.
+    pub amount: u32,
+}
+
+impl Receipt {
+    /// For a message of which nobody wants to hear again.
+    pub const NONE: Self = Self {
+        token: 0,
+        amount: 0,
+    };
+}
+
+/// A process as a taker of `T`, without the price of a box or a downcast for every message.
+///
+/// Drivers of meta-processes keep one for each source, so that what arrives there goes straight
+/// into the mailbox of the process that owns it.
+pub trait Sink<T>: Send + Sync {
+    /// Puts a message into the mailbox.
+    ///
+    /// The receipt goes back to the driver of *this process's* worker once the handler returned.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back if the process has ended or its mailbox is full.
+    fn deliver(&self, from: Source, receipt: Receipt, message: T) -> Result<(), SendError<T>>;
+
+    /// The process behind it.
+    fn pid(&self) -> Pid;
+
+    /// The worker that the process lives on, now and for good.
+    fn worker(&self) -> WorkerId;
+
+    /// Calls `waiter` once when the mailbox has room again. Returns false, and does not keep the
+    /// waiter, if there is room now.
+    fn when_room(&self, waiter: RoomWaiter) -> bool;
+}
+
+/// The typed address of a process: sends are checked by the compiler.
+///
+/// Made by [`Ctx::me`](crate::Ctx::me), [`Ctx::spawn`](crate::Ctx::spawn) and
+/// [`Node::spawn`](crate::Node::spawn).
+pub struct Address<M> {
+    sink: Arc<dyn Sink<M>>,
+}
+
+impl<M: Send + 'static> Address<M> {
+    pub(crate) fn new(sink: Arc<dyn Sink<M>>) -> Self {
+        Self { sink }
+    }
+
+    /// The number of the process.
+    pub fn pid(&self) -> Pid {
+        self.sink.pid()
+    }
+
+    /// Sends from a thread that is no process; actors use [`Ctx::send_to`](crate::Ctx::send_to),
+    /// which tells the receiver who sent.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back if the process has ended or its mailbox is full.
+    pub fn send(&self, message: impl Into<M>) -> Result<(), SendError<M>> {
+        self.send_from(Source::Outside, message.into())
+    }
+
+    pub(crate) fn send_from(&self, from: Source, message: M) -> Result<(), SendError<M>> {
+        self.sink.deliver(from, Receipt::NONE, message)
+    }
+}
+
+impl<M> Clone for Address<M> {
+    fn clone(&self) -> Self {
+        Self {
+            sink: Arc::clone(&self.sink),
+        }
+    }
+}
+
+impl<M> fmt::Debug for Address<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({})", self.sink.pid())
+    }
+}
+
+impl<M: Send + 'static> From<&Address<M>> for crate::Target {
+    fn from(address: &Address<M>) -> Self {
+        Self::Pid(address.pid())
+    }
+}

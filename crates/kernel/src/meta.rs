@@ -1,0 +1,262 @@
+//! Meta-processes: things with an address that a process owns and that no message loop runs, such
+//! as a listening socket or a connection.
+//!
+//! The kernel knows a meta-process by its [`MetaPort`]: how to send to it, how to end it, what it
+//! tells about itself. What it *does* is the affair of whoever made it, usually a
+//! [`Driver`](crate::Driver).
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::actor::Actor;
+use crate::ctx::Ctx;
+use crate::error::SpawnError;
+use crate::id::{Alias, Name, Pid, Target};
+use crate::message::{Address, Envelope, Sink, Source};
+use crate::node::{NodeInner, SpawnOptions};
+use crate::reason::Reason;
+use crate::registry::AliasEntry;
+use crate::worker::WorkerId;
+
+/// Called once when a mailbox that was full has room again, from the thread that made the room.
+pub type RoomWaiter = Box<dyn FnOnce() + Send>;
+
+/// What [`MetaPort::inspect`] tells: names and values, as text, in the order of their meaning.
+pub type Inspection = Vec<(&'static str, String)>;
+
+/// Something that a process can own: the argument of [`Ctx::spawn_meta`].
+///
+/// `A` is the actor that owns it, so that a meta-process whose messages the actor does not take
+/// fails to compile.
+pub trait Meta<A: Actor>: Sized {
+    /// What the owner gets, such as an address to talk to.
+    type Handle;
+    /// Why it could not be started.
+    type Error;
+
+    /// Starts it on behalf of the process that `ctx` belongs to.
+    ///
+    /// # Errors
+    ///
+    /// Nothing must be left behind then.
+    fn spawn(self, ctx: &mut Ctx<'_, A>) -> Result<Self::Handle, Self::Error>;
+}
+
+/// Why a meta-process was told to end.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "whoever serves a meta-process handles each"
+)]
+pub enum MetaExit {
+    /// Somebody sent it an exit signal.
+    Requested(Reason),
+    /// Its parent, the process that spawned it, has ended.
+    ParentEnded(Reason),
+    /// The process that its messages go to has ended.
+    OwnerEnded(Reason),
+}
+
+/// How the kernel sees a meta-process. All calls may come from any thread, and none may block.
+pub trait MetaPort: Send + Sync {
+    /// Takes a message that was sent to the alias.
+    ///
+    /// # Errors
+    ///
+    /// Gives the envelope back if the message cannot be taken.
+    fn send(&self, from: Source, message: Envelope) -> Result<(), crate::SendError<Envelope>>;
+
+    /// Ends it. Not waited for, but must lead to [`MetaLife::end`], and soon: a process that has
+    /// ended waits for its meta-processes before anyone is told.
+    fn exit(&self, why: MetaExit);
+
+    /// A snapshot for debugging and monitoring.
+    fn inspect(&self) -> Inspection;
+}
+
+/// What a meta-process may ask of its node: the parent's place in it, kept for later.
+#[derive(Clone)]
+pub struct MetaScope {
+    node: Arc<NodeInner>,
+    parent: Pid,
+    worker: WorkerId,
+}
+
+impl fmt::Debug for MetaScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetaScope")
+            .field("parent", &self.parent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MetaScope {
+    pub(crate) fn new(node: Arc<NodeInner>, parent: Pid, worker: WorkerId) -> Self {
+        Self {
+            node,
+            parent,
+            worker,
+        }
+    }
+
+    /// The process that owns what is started in this scope.
+    pub fn parent(&self) -> Pid {
+        self.parent
+    }
+
+    /// The worker that the parent lives on.
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// What the node's driver factory gave out as the handle of this worker's driver.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such worker; a [`WorkerId`] of the same node always exists.
+    pub fn driver(&self, worker: WorkerId) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.node.workers()[worker.index()].handle)
+    }
+
+    /// A number for a new meta-process.
+    pub fn new_alias(&self) -> Alias {
+        self.node.new_alias()
+    }
+
+    /// Makes a meta-process known under its alias and ties it to its parent.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError::ParentGone`] if the parent has ended, or is just ending.
+    pub fn register(&self, alias: Alias, port: Arc<dyn MetaPort>) -> Result<MetaLife, SpawnError> {
+        let parent = self
+            .node
+            .registry
+            .process(self.parent)
+            .ok_or(SpawnError::ParentGone)?;
+        // The table first: once the parent knows the alias, its end looks it up there.
+        self.node.registry.insert_alias(
+            alias,
+            AliasEntry::Meta {
+                port,
+                parent: self.parent,
+            },
+        );
+        if parent.core().own_meta(alias) {
+            Ok(MetaLife {
+                node: Arc::clone(&self.node),
+                alias,
+                parent: self.parent,
+                owner: None,
+            })
+        } else {
+            self.node.registry.remove_alias(alias);
+            Err(SpawnError::ParentGone)
+        }
+    }
+
+    /// Finds a process that takes `T`: its mailbox, resolved now and for good.
+    ///
+    /// `None` if there is no such process, or if it does not take such messages.
+    pub fn find<T: 'static>(&self, target: &Target) -> Option<Arc<dyn Sink<T>>> {
+        self.node.registry.resolve(target)?.sink_for::<T>()
+    }
+
+    /// The name that a process is registered under.
+    pub fn name_of(&self, pid: Pid) -> Option<Name> {
+        self.node.registry.process(pid)?.core().name()
+    }
+
+    /// Starts a process as a child of the parent.
+    ///
+    /// `init` runs before this returns, on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ctx::spawn_with`].
+    pub fn spawn<A: Actor>(
+        &self,
+        actor: A,
+        options: SpawnOptions,
+    ) -> Result<Address<A::Msg>, SpawnError> {
+        self.node.spawn(actor, options, Some(self.parent), None)
+    }
+}
+
+/// A meta-process's place in the node. Ends it when dropped.
+pub struct MetaLife {
+    node: Arc<NodeInner>,
+    alias: Alias,
+    parent: Pid,
+    owner: Option<Pid>,
+}
+
+impl fmt::Debug for MetaLife {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetaLife")
+            .field("alias", &self.alias)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MetaLife {
+    /// Its address.
+    pub fn alias(&self) -> Alias {
+        self.alias
+    }
+
+    /// The process that spawned it.
+    pub fn parent(&self) -> Pid {
+        self.parent
+    }
+
+    /// Ties it to the process that its messages go to, this very incarnation: when that ends, the
+    /// port is told [`MetaExit::OwnerEnded`].
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError::ParentGone`] if the process has ended, or is just ending.
+    pub fn bind(&mut self, owner: Pid) -> Result<(), SpawnError> {
+        if owner == self.parent {
+            return Ok(());
+        }
+        let process = self
+            .node
+            .registry
+            .process(owner)
+            .ok_or(SpawnError::ParentGone)?;
+        if !process.core().own_meta(self.alias) {
+            return Err(SpawnError::ParentGone);
+        }
+        self.owner = Some(owner);
+        Ok(())
+    }
+
+    /// Ends it: the alias leads nowhere from now on, and its watchers are told the reason.
+    ///
+    /// Whatever it held of the operating system must be closed before.
+    pub fn end(self, reason: &Reason) {
+        self.finish(reason);
+    }
+
+    fn finish(&self, reason: &Reason) {
+        if self.node.registry.remove_alias(self.alias).is_none() {
+            return;
+        }
+        self.node
+            .registry
+            .notify(&Target::Alias(self.alias), reason, None);
+        for pid in self.owner.into_iter().chain([self.parent]) {
+            if let Some(process) = self.node.registry.process(pid) {
+                process.meta_ended(self.alias);
+            }
+        }
+    }
+}
+
+impl Drop for MetaLife {
+    fn drop(&mut self) {
+        self.finish(&Reason::Kill);
+    }
+}

@@ -1,0 +1,508 @@
+//! One process: its mailbox, its actor, and what happens between spawn and end.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use crate::actor::{Actor, Exit};
+use crate::ctx::Ctx;
+use crate::error::SendError;
+use crate::id::{Alias, Name, Pid, Target};
+use crate::info::ProcessInfo;
+use crate::mailbox::{Entry, Mailbox, Pushed, Signal};
+use crate::message::{Envelope, Protocol, Receipt, Sink, Source};
+use crate::meta::{MetaExit, RoomWaiter};
+use crate::node::NodeInner;
+use crate::reason::{Flow, Reason};
+use crate::registry::{AliasEntry, Kind, NumberMap};
+use crate::sync::lock;
+use crate::timer::TimerRef;
+use crate::worker::{Turn, Worker, WorkerId};
+
+/// What is to be done with a process after a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It has more to do: back to the end of the run queue.
+    Again,
+    /// It is idle, or has ended, or waits for its meta-processes to end: it will be scheduled.
+    Rest,
+}
+
+/// What does not depend on the actor's type.
+pub(crate) struct ProcessCore {
+    pub(crate) pid: Pid,
+    pub(crate) parent: Option<Pid>,
+    pub(crate) node: Arc<NodeInner>,
+    pub(crate) worker: Arc<Worker>,
+    owned: Mutex<Owned>,
+}
+
+/// What ends with the process.
+#[derive(Default)]
+struct Owned {
+    /// Set when the process begins to end: nothing is added any more.
+    closed: bool,
+    name: Option<Name>,
+    aliases: Vec<Alias>,
+    /// Meta-processes that it spawned, and those whose messages come to it.
+    metas: NumberMap<Alias, ()>,
+    watches: HashSet<(Target, Kind)>,
+    timers: HashSet<TimerRef>,
+}
+
+/// A process whose actor's type is forgotten.
+pub(crate) trait AnyProcess: Send + Sync {
+    fn core(&self) -> &ProcessCore;
+    /// Runs it for at most its budget of messages.
+    fn run(&self, turn: &Turn<'_>) -> After;
+    fn push_any(&self, from: Source, message: Envelope) -> Result<(), SendError<Envelope>>;
+    fn signal(&self, signal: Signal);
+    fn sink_any(&self, wanted: TypeId) -> Option<Box<dyn Any>>;
+    /// A meta-process that it owned has ended.
+    fn meta_ended(&self, alias: Alias);
+    fn info(&self) -> ProcessInfo;
+}
+
+impl dyn AnyProcess {
+    /// The process as a taker of `T`, if its actor takes such messages.
+    pub(crate) fn sink_for<T: 'static>(&self) -> Option<Arc<dyn Sink<T>>> {
+        let sink = self.sink_any(TypeId::of::<T>())?;
+        Some(
+            *sink
+                .downcast()
+                .expect("a protocol gives the sink that it was asked for"),
+        )
+    }
+}
+
+/// A process with its actor. Public only for the [`protocol!`](crate::protocol) macro.
+pub struct Process<A: Actor> {
+    core: ProcessCore,
+    mailbox: Mailbox<A::Msg>,
+    cell: Mutex<Cell<A>>,
+    me: Weak<Self>,
+}
+
+impl<A: Actor> fmt::Debug for Process<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("pid", &self.core.pid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What only the running thread touches. The lock is taken once a run and never contended: the
+/// run queue holds a process at most once.
+struct Cell<A: Actor> {
+    /// `None` once it has ended.
+    actor: Option<A>,
+    /// Messages taken from the mailbox in one go and not yet handled.
+    batch: VecDeque<Entry<A::Msg>>,
+    trap_exit: bool,
+    /// Set while the process waits for its meta-processes to end.
+    ending: Option<Reason>,
+}
+
+impl<A: Actor> Process<A> {
+    pub(crate) fn new(
+        actor: A,
+        pid: Pid,
+        parent: Option<Pid>,
+        node: Arc<NodeInner>,
+        worker: Arc<Worker>,
+        capacity: Option<usize>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            core: ProcessCore {
+                pid,
+                parent,
+                node,
+                worker,
+                owned: Mutex::default(),
+            },
+            mailbox: Mailbox::new(capacity),
+            cell: Mutex::new(Cell {
+                actor: Some(actor),
+                batch: VecDeque::new(),
+                trap_exit: false,
+                ending: None,
+            }),
+            me: me.clone(),
+        })
+    }
+
+    pub(crate) fn core_ref(&self) -> &ProcessCore {
+        &self.core
+    }
+
+    /// Itself, for tables and queues.
+    pub(crate) fn arc(&self) -> Arc<Self> {
+        self.me
+            .upgrade()
+            .expect("whoever calls this holds a reference")
+    }
+
+    fn follow_up(&self, pushed: Pushed) {
+        if pushed == Pushed::Schedule {
+            self.core.worker.schedule(self.arc());
+        }
+    }
+
+    /// Runs `init` on the calling thread.
+    ///
+    /// After an error the process may still be in the tables, until its meta-processes have ended.
+    pub(crate) fn init(&self, turn: Option<&Turn<'_>>) -> Result<(), Reason> {
+        let mut cell = lock(&self.cell);
+        let flow = caught(|| {
+            let Cell {
+                actor, trap_exit, ..
+            } = &mut *cell;
+            let actor = actor
+                .as_mut()
+                .expect("the actor is there until the process ends");
+            actor.init(&mut Ctx::new(self, trap_exit, turn))
+        });
+        match flow {
+            Ok(()) => {
+                drop(cell);
+                self.follow_up(self.mailbox.open_for_runs());
+                Ok(())
+            }
+            Err(reason) => {
+                // Not `finish`'s callback: `terminate` is for actors that have started.
+                self.begin_end(cell, reason.clone(), false);
+                Err(reason)
+            }
+        }
+    }
+
+    fn serve(&self, cell: &mut Cell<A>, turn: &Turn<'_>) -> Result<After, Reason> {
+        let Cell {
+            actor,
+            batch,
+            trap_exit,
+            ..
+        } = cell;
+        let actor = actor
+            .as_mut()
+            .expect("the actor is there until the process ends");
+        let mut left = self.core.node.budget;
+        loop {
+            while let Some(signal) = self.mailbox.take_signal() {
+                self.obey(actor, trap_exit, turn, signal)?;
+            }
+            let Some(entry) = batch.pop_front() else {
+                if self.mailbox.refill(batch) {
+                    continue;
+                }
+                return Ok(After::Rest);
+            };
+            actor.handle(
+                &mut Ctx::new(self, trap_exit, Some(turn)),
+                entry.from,
+                entry.message,
+            )?;
+            self.mailbox.count_handled();
+            if entry.receipt.amount > 0 {
+                turn.handled(entry.receipt);
+            }
+            left -= 1;
+            if left == 0 || !turn.next_message() {
+                return Ok(After::Again);
+            }
+        }
+    }
+
+    fn obey(&self, actor: &mut A, trap_exit: &mut bool, turn: &Turn<'_>, signal: Signal) -> Flow {
+        match signal {
+            Signal::Kill => Err(Reason::Kill),
+            Signal::Exit {
+                from,
+                reason,
+                trappable,
+            } => {
+                if *trap_exit && trappable {
+                    let mut ctx = Ctx::new(self, trap_exit, Some(turn));
+                    actor.exit(&mut ctx, Exit::new(from, reason))
+                } else {
+                    Err(reason)
+                }
+            }
+            Signal::Down(down) => actor.down(&mut Ctx::new(self, trap_exit, Some(turn)), down),
+        }
+    }
+
+    /// The first half of the end: nothing is taken any more, and everything that holds resources
+    /// is told to let go. The second half follows when it has.
+    fn begin_end(&self, mut cell: MutexGuard<'_, Cell<A>>, reason: Reason, started: bool) {
+        let (messages, signals, waiters) = self.mailbox.close();
+        let batch = std::mem::take(&mut cell.batch);
+        // A message's drop is user code, and must not take the process's end with it.
+        let _dropped = caught(|| {
+            drop((messages, signals, batch));
+            Ok(())
+        });
+        waiters.into_iter().for_each(|waiter| waiter());
+        if !started {
+            let _dropped = caught(|| {
+                cell.actor = None;
+                Ok(())
+            });
+        }
+        let (metas, timers) = self.core.close();
+        for timer in timers {
+            self.core.worker.cancel_timer(timer);
+        }
+        cell.ending = Some(reason.clone());
+        if metas.is_empty() {
+            return self.finish(cell);
+        }
+        drop(cell);
+        for alias in metas {
+            if let Some(AliasEntry::Meta { port, parent }) = self.core.node.registry.alias(alias) {
+                let reason = reason.clone();
+                port.exit(if parent == self.core.pid {
+                    MetaExit::ParentEnded(reason)
+                } else {
+                    MetaExit::OwnerEnded(reason)
+                });
+            }
+        }
+    }
+
+    /// The second half of the end: all sockets are closed. Names become free, `terminate` is
+    /// called, and only then is anyone told, so that whoever restarts the process finds its place
+    /// empty.
+    fn finish(&self, mut cell: MutexGuard<'_, Cell<A>>) {
+        let reason = cell.ending.clone().unwrap_or(Reason::Kill);
+        let node = &self.core.node;
+        let (name, aliases) = self.core.release(self.core.pid);
+        if let Some(mut actor) = cell.actor.take() {
+            let trap_exit = &mut cell.trap_exit;
+            let ended = caught(|| {
+                actor.terminate(&mut Ctx::new(self, trap_exit, None), &reason);
+                Ok(())
+            });
+            let dropped = caught(|| {
+                drop(actor);
+                Ok(())
+            });
+            for panic in [ended, dropped].into_iter().filter_map(Result::err) {
+                log::error!(
+                    "{} {}: while it ended: {panic}",
+                    self.core.pid,
+                    type_name::<A>()
+                );
+            }
+        }
+        drop(cell);
+        if reason.is_clean() {
+            log::debug!("{} {}: {reason}", self.core.pid, type_name::<A>());
+        } else {
+            log::error!("{} {}: {reason}", self.core.pid, type_name::<A>());
+        }
+        node.registry.remove_process(self.core.pid);
+        let pid = Some(self.core.pid);
+        for alias in aliases {
+            node.registry.notify(&Target::Alias(alias), &reason, pid);
+        }
+        if let Some(name) = name {
+            node.registry.notify(&Target::Name(name), &reason, pid);
+        }
+        node.registry
+            .notify(&Target::Pid(self.core.pid), &reason, pid);
+        node.one_ended();
+    }
+}
+
+/// Runs user code; a panic becomes the reason.
+fn caught<T>(f: impl FnOnce() -> Result<T, Reason>) -> Result<T, Reason> {
+    // The state that a panic may leave half changed is dropped with its process and seen by none.
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
+        let reason = Reason::from_panic(&*payload);
+        // The payload is the user's as well, and its drop may panic in turn.
+        if catch_unwind(AssertUnwindSafe(|| drop(payload))).is_err() {
+            log::error!("a panic's payload panicked when it was dropped");
+        }
+        Err(reason)
+    })
+}
+
+impl<A: Actor> AnyProcess for Process<A> {
+    fn core(&self) -> &ProcessCore {
+        &self.core
+    }
+
+    fn run(&self, turn: &Turn<'_>) -> After {
+        let mut cell = lock(&self.cell);
+        if cell.ending.is_some() {
+            self.finish(cell);
+            return After::Rest;
+        }
+        match caught(|| self.serve(&mut cell, turn)) {
+            Ok(after) => after,
+            Err(reason) => {
+                self.begin_end(cell, reason, true);
+                After::Rest
+            }
+        }
+    }
+
+    fn push_any(&self, from: Source, message: Envelope) -> Result<(), SendError<Envelope>> {
+        let pushed = self
+            .mailbox
+            .push_with(from, Receipt::NONE, message, |message| {
+                A::Msg::open(message).map_err(SendError::NotAccepted)
+            })?;
+        self.follow_up(pushed);
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pushed) = self.mailbox.signal(signal) {
+            self.follow_up(pushed);
+        }
+    }
+
+    fn sink_any(&self, wanted: TypeId) -> Option<Box<dyn Any>> {
+        A::Msg::sink(self.arc(), wanted)
+    }
+
+    fn meta_ended(&self, alias: Alias) {
+        let mut owned = lock(&self.core.owned);
+        let known = owned.metas.remove(&alias).is_some();
+        if known && owned.closed && owned.metas.is_empty() {
+            drop(owned);
+            self.core.worker.schedule(self.arc());
+        }
+    }
+
+    fn info(&self) -> ProcessInfo {
+        let (mailbox, messages_in) = self.mailbox.depth();
+        let owned = lock(&self.core.owned);
+        ProcessInfo {
+            pid: self.core.pid,
+            name: owned.name.clone(),
+            behaviour: type_name::<A>(),
+            parent: self.core.parent,
+            worker: self.core.worker.id,
+            mailbox,
+            messages_in,
+            metas: owned.metas.len(),
+            ending: owned.closed,
+        }
+    }
+}
+
+impl<A: Actor, T: Send + 'static> Sink<T> for Process<A>
+where
+    A::Msg: From<T>,
+{
+    fn deliver(&self, from: Source, receipt: Receipt, message: T) -> Result<(), SendError<T>> {
+        let pushed = self.mailbox.push(from, receipt, message)?;
+        self.follow_up(pushed);
+        Ok(())
+    }
+
+    fn pid(&self) -> Pid {
+        self.core.pid
+    }
+
+    fn worker(&self) -> WorkerId {
+        self.core.worker.id
+    }
+
+    fn when_room(&self, waiter: RoomWaiter) -> bool {
+        self.mailbox.when_room(waiter)
+    }
+}
+
+impl ProcessCore {
+    pub(crate) fn name(&self) -> Option<Name> {
+        lock(&self.owned).name.clone()
+    }
+
+    /// False if the process has begun to end.
+    pub(crate) fn set_name(&self, name: Option<Name>) -> bool {
+        let mut owned = lock(&self.owned);
+        if owned.closed {
+            return false;
+        }
+        owned.name = name;
+        true
+    }
+
+    pub(crate) fn own_meta(&self, alias: Alias) -> bool {
+        let mut owned = lock(&self.owned);
+        if !owned.closed {
+            owned.metas.insert(alias, ());
+        }
+        !owned.closed
+    }
+
+    pub(crate) fn own_alias(&self, alias: Alias) -> bool {
+        let mut owned = lock(&self.owned);
+        if !owned.closed {
+            owned.aliases.push(alias);
+        }
+        !owned.closed
+    }
+
+    pub(crate) fn disown_alias(&self, alias: Alias) -> bool {
+        let mut owned = lock(&self.owned);
+        let before = owned.aliases.len();
+        owned.aliases.retain(|a| *a != alias);
+        owned.aliases.len() < before
+    }
+
+    pub(crate) fn own_timer(&self, timer: TimerRef) -> bool {
+        let mut owned = lock(&self.owned);
+        if !owned.closed {
+            owned.timers.insert(timer);
+        }
+        !owned.closed
+    }
+
+    pub(crate) fn disown_timer(&self, timer: TimerRef) -> bool {
+        lock(&self.owned).timers.remove(&timer)
+    }
+
+    pub(crate) fn note_watch(&self, target: Target, kind: Kind) {
+        lock(&self.owned).watches.insert((target, kind));
+    }
+
+    pub(crate) fn forget_watch(&self, target: &Target, kind: Kind) {
+        lock(&self.owned).watches.remove(&(target.clone(), kind));
+    }
+
+    /// Refuses additions from now on. Gives out what has to end first.
+    fn close(&self) -> (Vec<Alias>, HashSet<TimerRef>) {
+        let mut owned = lock(&self.owned);
+        owned.closed = true;
+        (
+            owned.metas.keys().copied().collect(),
+            std::mem::take(&mut owned.timers),
+        )
+    }
+
+    /// Frees the name and the aliases, and forgets whom the process watched.
+    fn release(&self, pid: Pid) -> (Option<Name>, Vec<Alias>) {
+        let mut owned = lock(&self.owned);
+        let watches = std::mem::take(&mut owned.watches);
+        let (name, aliases) = (owned.name.clone(), std::mem::take(&mut owned.aliases));
+        drop(owned);
+        let registry = &self.node.registry;
+        if let Some(name) = &name {
+            registry.free_name(name);
+        }
+        for alias in &aliases {
+            registry.remove_alias(*alias);
+        }
+        for (target, kind) in watches {
+            registry.unwatch(pid, &target, kind);
+        }
+        (name, aliases)
+    }
+}

@@ -1,0 +1,313 @@
+//! The tables of a node: processes, names, aliases, and who watches whom.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::{Arc, Mutex, RwLock};
+
+use crossbeam_channel::Sender;
+
+use crate::actor::Down;
+use crate::error::RelationError;
+use crate::id::{Alias, Name, Pid, Target};
+use crate::mailbox::Signal;
+use crate::meta::MetaPort;
+use crate::process::AnyProcess;
+use crate::reason::Reason;
+use crate::sync::{lock, read, write};
+
+/// How many locks a table is spread over. Lookups by different threads then seldom meet; more
+/// would only cost memory.
+const SHARDS: usize = 16;
+
+/// Spreads the counter's numbers over a hash table. They are ours and consecutive, so nobody can
+/// choose them to collide, and a keyed hash would be paid for nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        // Fibonacci hashing: the golden ratio's multiples spread consecutive numbers evenly.
+        self.0 = (self.0 ^ n)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(26);
+    }
+}
+
+pub(crate) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>>;
+
+/// A table keyed by the node's own numbers.
+struct Table<V>([RwLock<NumberMap<u64, V>>; SHARDS]);
+
+impl<V: Clone> Table<V> {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| RwLock::default()))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 16")]
+    fn shard(&self, key: u64) -> &RwLock<NumberMap<u64, V>> {
+        &self.0[(key % SHARDS as u64) as usize]
+    }
+
+    fn get(&self, key: u64) -> Option<V> {
+        read(self.shard(key)).get(&key).cloned()
+    }
+
+    fn insert(&self, key: u64, value: V) {
+        let before = write(self.shard(key)).insert(key, value);
+        assert!(
+            before.is_none(),
+            "numbers are given out once, so {key} cannot be in the table"
+        );
+    }
+
+    fn remove(&self, key: u64) -> Option<V> {
+        write(self.shard(key)).remove(&key)
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(|shard| read(shard).len()).sum()
+    }
+
+    fn values(&self) -> Vec<V> {
+        self.0
+            .iter()
+            .flat_map(|shard| read(shard).values().cloned().collect::<Vec<_>>())
+            .collect()
+    }
+}
+
+/// What an alias leads to.
+#[derive(Clone)]
+pub(crate) enum AliasEntry {
+    Meta {
+        port: Arc<dyn MetaPort>,
+        parent: Pid,
+    },
+    Process(Arc<dyn AnyProcess>),
+}
+
+/// A link sends an exit signal, a monitor sends a down message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Link,
+    Monitor,
+}
+
+enum Watcher {
+    Process {
+        pid: Pid,
+        kind: Kind,
+    },
+    /// A thread that is no process; it is told once, and may have gone away.
+    Outside(Sender<Down>),
+}
+
+impl Watcher {
+    fn is(&self, who: Pid, what: Kind) -> bool {
+        matches!(self, Self::Process { pid, kind } if *pid == who && *kind == what)
+    }
+}
+
+pub(crate) struct Registry {
+    processes: Table<Arc<dyn AnyProcess>>,
+    aliases: Table<AliasEntry>,
+    names: RwLock<HashMap<Name, Arc<dyn AnyProcess>>>,
+    /// By target. Insertion looks under the lock whether the target is alive; its end first makes
+    /// it dead and then empties its entry, so a watcher is either refused or told.
+    watchers: [Mutex<HashMap<Target, Vec<Watcher>>>; SHARDS],
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Self {
+            processes: Table::new(),
+            aliases: Table::new(),
+            names: RwLock::default(),
+            watchers: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
+
+    // Processes.
+
+    pub(crate) fn insert_process(&self, process: Arc<dyn AnyProcess>) {
+        self.processes.insert(process.core().pid.get(), process);
+    }
+
+    pub(crate) fn remove_process(&self, pid: Pid) {
+        self.processes.remove(pid.get());
+    }
+
+    pub(crate) fn process(&self, pid: Pid) -> Option<Arc<dyn AnyProcess>> {
+        self.processes.get(pid.get())
+    }
+
+    pub(crate) fn processes(&self) -> Vec<Arc<dyn AnyProcess>> {
+        self.processes.values()
+    }
+
+    pub(crate) fn process_count(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// The process behind a target, if it leads to one.
+    pub(crate) fn resolve(&self, target: &Target) -> Option<Arc<dyn AnyProcess>> {
+        match target {
+            Target::Pid(pid) => self.process(*pid),
+            Target::Name(name) => read(&self.names).get(name).cloned(),
+            Target::Alias(alias) => match self.alias(*alias)? {
+                AliasEntry::Process(process) => Some(process),
+                AliasEntry::Meta { .. } => None,
+            },
+        }
+    }
+
+    // Names.
+
+    pub(crate) fn take_name(
+        &self,
+        name: &Name,
+        process: Arc<dyn AnyProcess>,
+    ) -> Result<(), RelationError> {
+        let mut names = write(&self.names);
+        if names.contains_key(name) {
+            return Err(RelationError::NameTaken(name.clone()));
+        }
+        names.insert(name.clone(), process);
+        Ok(())
+    }
+
+    pub(crate) fn free_name(&self, name: &Name) {
+        write(&self.names).remove(name);
+    }
+
+    pub(crate) fn name_count(&self) -> usize {
+        read(&self.names).len()
+    }
+
+    // Aliases.
+
+    pub(crate) fn insert_alias(&self, alias: Alias, entry: AliasEntry) {
+        self.aliases.insert(alias.get(), entry);
+    }
+
+    pub(crate) fn remove_alias(&self, alias: Alias) -> Option<AliasEntry> {
+        self.aliases.remove(alias.get())
+    }
+
+    pub(crate) fn alias(&self, alias: Alias) -> Option<AliasEntry> {
+        self.aliases.get(alias.get())
+    }
+
+    pub(crate) fn alias_count(&self) -> usize {
+        self.aliases.len()
+    }
+
+    // Links and monitors.
+
+    fn is_alive(&self, target: &Target) -> bool {
+        match target {
+            Target::Pid(pid) => self.process(*pid).is_some(),
+            Target::Name(name) => read(&self.names).contains_key(name),
+            Target::Alias(alias) => self.alias(*alias).is_some(),
+        }
+    }
+
+    fn watchers(&self, target: &Target) -> &Mutex<HashMap<Target, Vec<Watcher>>> {
+        let mut hasher = NumberHasher::default();
+        target.hash(&mut hasher);
+        let n = (hasher.finish() >> 32) as usize;
+        &self.watchers[n % SHARDS]
+    }
+
+    pub(crate) fn watch(&self, pid: Pid, target: &Target, kind: Kind) -> Result<(), RelationError> {
+        let mut table = lock(self.watchers(target));
+        if !self.is_alive(target) {
+            return Err(RelationError::Unknown);
+        }
+        let watchers = table.entry(target.clone()).or_default();
+        if watchers.iter().any(|watcher| watcher.is(pid, kind)) {
+            return Err(RelationError::Exists);
+        }
+        watchers.push(Watcher::Process { pid, kind });
+        Ok(())
+    }
+
+    pub(crate) fn watch_from_outside(
+        &self,
+        target: &Target,
+        tell: Sender<Down>,
+    ) -> Result<(), RelationError> {
+        let mut table = lock(self.watchers(target));
+        if !self.is_alive(target) {
+            return Err(RelationError::Unknown);
+        }
+        table
+            .entry(target.clone())
+            .or_default()
+            .push(Watcher::Outside(tell));
+        Ok(())
+    }
+
+    pub(crate) fn unwatch(&self, pid: Pid, target: &Target, kind: Kind) -> bool {
+        let mut table = lock(self.watchers(target));
+        let Some(watchers) = table.get_mut(target) else {
+            return false;
+        };
+        let before = watchers.len();
+        watchers.retain(|watcher| !watcher.is(pid, kind));
+        let found = watchers.len() < before;
+        if watchers.is_empty() {
+            table.remove(target);
+        }
+        found
+    }
+
+    pub(crate) fn relation_count(&self) -> usize {
+        self.watchers
+            .iter()
+            .map(|shard| lock(shard).values().map(Vec::len).sum::<usize>())
+            .sum()
+    }
+
+    /// Tells everyone who watches `target` that it has ended, or that the name or alias is given
+    /// up. `ended` is the process if it has ended: its children cannot trap the signal.
+    pub(crate) fn notify(&self, target: &Target, reason: &Reason, ended: Option<Pid>) {
+        let watchers = lock(self.watchers(target)).remove(target);
+        for watcher in watchers.into_iter().flatten() {
+            let (pid, kind) = match watcher {
+                Watcher::Process { pid, kind } => (pid, kind),
+                Watcher::Outside(tell) => {
+                    // Nobody listens any more: then nobody has to be told.
+                    let _gone = tell.send(Down::new(target.clone(), reason.clone()));
+                    continue;
+                }
+            };
+            let Some(process) = self.process(pid) else {
+                continue;
+            };
+            process.core().forget_watch(target, kind);
+            let (target, reason) = (target.clone(), reason.clone());
+            process.signal(match kind {
+                Kind::Link => {
+                    let trappable = ended.is_none() || process.core().parent != ended;
+                    Signal::Exit {
+                        from: target,
+                        reason,
+                        trappable,
+                    }
+                }
+                Kind::Monitor => Signal::Down(Down::new(target, reason)),
+            });
+        }
+    }
+}

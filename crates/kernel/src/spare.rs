@@ -1,0 +1,115 @@
+//! Threads that drive workers: one each to begin with, and spares for those whose thread is stuck
+//! in a handler.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::sync::lock;
+use crate::worker::Worker;
+
+/// A thread that has had no work for this long ends.
+const SPARE_LIFE: Duration = Duration::from_secs(10);
+
+/// A worker to drive, and the epoch to drive it in.
+struct Job {
+    worker: Arc<Worker>,
+    epoch: u64,
+}
+
+/// The threads of a node.
+pub(crate) struct Spares {
+    /// A channel without room: a job is taken only by a thread that waits for one. `None` once
+    /// the node has stopped, which is what ends the waiting threads.
+    jobs: Mutex<Option<Sender<Job>>>,
+    waiting: Receiver<Job>,
+    name: String,
+    threads: Mutex<usize>,
+    all_ended: Condvar,
+}
+
+impl fmt::Debug for Spares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spares")
+            .field("threads", &*lock(&self.threads))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Spares {
+    pub(crate) fn new(name: &str) -> Arc<Self> {
+        let (jobs, waiting) = crossbeam_channel::bounded(0);
+        Arc::new(Self {
+            jobs: Mutex::new(Some(jobs)),
+            waiting,
+            name: name.to_owned(),
+            threads: Mutex::new(0),
+            all_ended: Condvar::new(),
+        })
+    }
+
+    /// Starts the thread that drives a worker from the beginning.
+    pub(crate) fn start(self: &Arc<Self>, worker: Arc<Worker>) -> io::Result<()> {
+        self.spawn(Job { worker, epoch: 0 })
+    }
+
+    /// Lets another thread drive this worker.
+    pub(crate) fn drive(self: &Arc<Self>, worker: Arc<Worker>, epoch: u64) -> io::Result<()> {
+        let job = Job { worker, epoch };
+        let jobs = lock(&self.jobs).clone();
+        let Some(jobs) = jobs else {
+            return Err(io::Error::other("the node has stopped"));
+        };
+        match jobs.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(refused) => self.spawn(refused.into_inner()),
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, job: Job) -> io::Result<()> {
+        *lock(&self.threads) += 1;
+        let spares = Arc::clone(self);
+        let name = format!("{}-worker", self.name);
+        let spawned = thread::Builder::new().name(name).spawn(move || {
+            spares.serve(job);
+            spares.one_ended();
+        });
+        if spawned.is_err() {
+            self.one_ended();
+        }
+        spawned.map(|_handle| ())
+    }
+
+    fn one_ended(&self) {
+        *lock(&self.threads) -= 1;
+        self.all_ended.notify_all();
+    }
+
+    fn serve(&self, first: Job) {
+        crate::node::mark_worker_thread();
+        let mut job = Some(first);
+        while let Some(Job { worker, epoch }) = job.take() {
+            worker.drive(epoch);
+            drop(worker);
+            job = self.waiting.recv_timeout(SPARE_LIFE).ok();
+        }
+    }
+
+    /// Ends the threads that wait for work, and the others once they come back.
+    pub(crate) fn close(&self) {
+        *lock(&self.jobs) = None;
+    }
+
+    /// Waits until every driving thread has ended, for at most this long.
+    pub(crate) fn join(&self, at_most: Duration) {
+        let threads = lock(&self.threads);
+        let _ended = self
+            .all_ended
+            .wait_timeout_while(threads, at_most, |threads| *threads > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+    }
+}

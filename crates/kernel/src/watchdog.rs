@@ -1,0 +1,103 @@
+//! The watchdog: notices a handler that blocks, and has its worker driven by a spare thread.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::sync::lock;
+use crate::worker::Worker;
+
+/// After this many looks without any change the watchdog sleeps until a process runs again, so
+/// that an idle node has no wake-ups at all, and one that is busy now and then has few.
+const QUIET_LOOKS: u32 = 100;
+
+/// How many looks in a row must find the same handler at the same message.
+const STUCK_LOOKS: u32 = 2;
+
+/// Looks at the workers every so often. It takes no clock and costs a worker one store a message.
+#[derive(Debug, Default)]
+pub(crate) struct Watchdog {
+    /// Set while it sleeps without a time limit; whoever clears it rings.
+    asleep: AtomicBool,
+    stopped: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Watchdog {
+    /// Starts watching. A handler is stuck when it has run for longer than `threshold`; that is
+    /// noticed after at most one and a half times as long.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        workers: Vec<Arc<Worker>>,
+        threshold: Duration,
+    ) -> io::Result<()> {
+        let dog = Arc::clone(self);
+        thread::Builder::new()
+            .name("socktree-watchdog".into())
+            .spawn(move || dog.watch(&workers, threshold / STUCK_LOOKS))
+            .map(|_handle| ())
+    }
+
+    pub(crate) fn stop(&self) {
+        *lock(&self.stopped) = true;
+        self.bell.notify_all();
+    }
+
+    /// A process is about to run. The caller has just published its progress.
+    pub(crate) fn notice(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+            // Under the lock, or the ring could fall between the watchdog's look and its wait.
+            let _stopped = lock(&self.stopped);
+            self.bell.notify_all();
+        }
+    }
+
+    fn watch(&self, workers: &[Arc<Worker>], pause: Duration) {
+        let mut seen: Vec<(u64, u32)> = workers.iter().map(|w| (w.progress(), 0)).collect();
+        let mut quiet = 0;
+        let mut stopped = lock(&self.stopped);
+        while !*stopped {
+            if quiet < QUIET_LOOKS {
+                stopped = self
+                    .bell
+                    .wait_timeout(stopped, pause)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            } else {
+                self.asleep.store(true, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
+                let unchanged = |(worker, (before, _)): (&Arc<Worker>, &(u64, u32))| {
+                    worker.progress() == *before && before % 2 == 0
+                };
+                if workers.iter().zip(&seen).all(unchanged) {
+                    let asleep =
+                        |stopped: &mut bool| !*stopped && self.asleep.load(Ordering::Acquire);
+                    stopped = self
+                        .bell
+                        .wait_while(stopped, asleep)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+                self.asleep.store(false, Ordering::Relaxed);
+            }
+            quiet += 1;
+            for (worker, (before, looks)) in workers.iter().zip(&mut seen) {
+                let progress = worker.progress();
+                if progress != *before {
+                    (*before, *looks, quiet) = (progress, 0, 0);
+                    continue;
+                }
+                *looks += 1;
+                let stuck = progress % 2 == 1 && *looks >= STUCK_LOOKS;
+                if stuck && worker.displace_if_stuck_at(progress) {
+                    log::debug!(
+                        "{} goes on under another thread: a handler blocks",
+                        worker.id
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! A worker: one run queue and one driver, served by one thread at a time.
+//!
+//! The loop's state is not tied to its thread. While a handler runs, the state lies unlocked; when
+//! the handler takes too long, the watchdog (or the handler itself, by `Ctx::blocking`) raises the
+//! worker's *epoch* and a spare thread goes on from there. The thread that was displaced notices
+//! at its next look at the epoch, puts its process back in the queue and becomes a spare.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crate::driver::{Driver, DriverParts, DriverRemote, Wait};
+use crate::message::Receipt;
+use crate::process::{After, AnyProcess};
+use crate::spare::Spares;
+use crate::sync::lock;
+use crate::timer::{Action, TimerRef, Timers};
+use crate::watchdog::Watchdog;
+
+/// How many processes run before the driver gets a look at its sources. Enough to make the price
+/// of a poll small, few enough to keep sockets waiting for well under a millisecond.
+const RUNS_PER_TURN: usize = 64;
+
+/// How many timers fire before the driver gets a look at its sources.
+const TIMERS_PER_TURN: usize = 1024;
+
+/// One of a node's workers, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub(crate) usize);
+
+impl WorkerId {
+    /// The number.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {}", self.0)
+    }
+}
+
+/// What only the thread that drives the worker touches.
+struct Core {
+    driver: Box<dyn Driver>,
+    run_queue: VecDeque<Arc<dyn AnyProcess>>,
+    epoch: u64,
+}
+
+/// What other threads leave for the worker.
+#[derive(Default)]
+struct Inbox {
+    runnable: Vec<Arc<dyn AnyProcess>>,
+    /// From threads that were displaced before they could hand them over.
+    receipts: Vec<Receipt>,
+}
+
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) handle: Arc<dyn Any + Send + Sync>,
+    remote: Arc<dyn DriverRemote>,
+    core: Mutex<Core>,
+    inbox: Mutex<Inbox>,
+    timers: Mutex<Timers>,
+    /// Set after something was put into the inbox or the timers; the loop must not sleep then.
+    pending: AtomicBool,
+    /// Who drives: a thread whose epoch is older has been displaced.
+    epoch: AtomicU64,
+    /// Odd while a process runs, and different for every message: what the watchdog looks at.
+    progress: AtomicU64,
+    stopping: AtomicBool,
+    spares: Arc<Spares>,
+    watchdog: Arc<Watchdog>,
+}
+
+/// How a thread's time as driver of a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drive {
+    /// Another thread drives now.
+    Displaced,
+    /// The node has stopped.
+    Stopped,
+}
+
+/// A thread's stay at the wheel of a worker, as its running processes see it.
+pub(crate) struct Turn<'a> {
+    worker: &'a Arc<Worker>,
+    epoch: u64,
+    progress: Cell<u64>,
+    receipts: RefCell<Vec<Receipt>>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        id: WorkerId,
+        parts: DriverParts,
+        spares: Arc<Spares>,
+        watchdog: Arc<Watchdog>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            handle: parts.handle,
+            remote: parts.remote,
+            core: Mutex::new(Core {
+                driver: parts.driver,
+                run_queue: VecDeque::new(),
+                epoch: 0,
+            }),
+            inbox: Mutex::default(),
+            timers: Mutex::default(),
+            pending: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
+            progress: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            spares,
+            watchdog,
+        })
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.remote.now()
+    }
+
+    /// Puts a process on the run queue. Exactly one thread does so for each time a process
+    /// becomes runnable.
+    pub(crate) fn schedule(&self, process: Arc<dyn AnyProcess>) {
+        lock(&self.inbox).runnable.push(process);
+        self.announce();
+    }
+
+    fn announce(&self) {
+        self.pending.store(true, Ordering::Release);
+        // The fence between our store and the look at whether the loop sleeps is in `wake`.
+        self.remote.wake();
+    }
+
+    pub(crate) fn set_timer(&self, at: Instant, make: impl FnOnce(TimerRef) -> Action) -> TimerRef {
+        let mut timers = lock(&self.timers);
+        let timer = timers.next_ref(at);
+        timers.arm(timer, make(timer));
+        let is_first = timers.next() == Some(at);
+        drop(timers);
+        if is_first {
+            self.announce();
+        }
+        timer
+    }
+
+    pub(crate) fn cancel_timer(&self, timer: TimerRef) -> bool {
+        // Dropped outside the lock: an action owns a message, and dropping that is user code.
+        let action = lock(&self.timers).cancel(timer);
+        action.is_some()
+    }
+
+    pub(crate) fn timer_count(&self) -> usize {
+        lock(&self.timers).len()
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.announce();
+    }
+
+    /// For the watchdog: changes with every message, odd while a handler runs.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Gives the loop to a spare thread if the handler seen at `progress` still runs.
+    pub(crate) fn displace_if_stuck_at(self: &Arc<Self>, progress: u64) -> bool {
+        // The lock is free while a handler runs. If it is not, the handler has returned.
+        let Ok(mut core) = self.core.try_lock() else {
+            return false;
+        };
+        if self.progress.load(Ordering::Relaxed) != progress {
+            return false;
+        }
+        self.displace(&mut core)
+    }
+
+    /// The new thread waits for the lock on `core` that the caller holds. Without a thread to be
+    /// had, everything stays as it is: slow is better than stopped.
+    fn displace(self: &Arc<Self>, core: &mut Core) -> bool {
+        if let Err(error) = self.spares.drive(Arc::clone(self), core.epoch + 1) {
+            log::error!(
+                "no spare thread to drive {} while a handler blocks: {error}",
+                self.id
+            );
+            return false;
+        }
+        core.epoch += 1;
+        self.epoch.store(core.epoch, Ordering::Release);
+        self.progress.store(
+            (self.progress.load(Ordering::Relaxed) | 1) + 1,
+            Ordering::Relaxed,
+        );
+        true
+    }
+
+    fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::SeqCst)
+    }
+
+    /// Drives the worker until the node stops or another thread takes over.
+    pub(crate) fn drive(self: &Arc<Self>, epoch: u64) -> Drive {
+        let turn = Turn {
+            worker: self,
+            epoch,
+            progress: Cell::new(self.progress.load(Ordering::Relaxed)),
+            receipts: RefCell::default(),
+        };
+        let mut core = lock(&self.core);
+        if core.epoch != epoch {
+            return Drive::Displaced;
+        }
+        loop {
+            let mut runs = 0;
+            while runs < RUNS_PER_TURN {
+                if self.pending.load(Ordering::Acquire) {
+                    self.empty_inbox(&mut core);
+                }
+                let Some(process) = core.run_queue.pop_front() else {
+                    break;
+                };
+                runs += 1;
+                drop(core);
+                let after = turn.run(&*process);
+                if turn.is_displaced() {
+                    turn.leave(process, after);
+                    return Drive::Displaced;
+                }
+                core = lock(&self.core);
+                if core.epoch != epoch {
+                    drop(core);
+                    turn.leave(process, after);
+                    return Drive::Displaced;
+                }
+                for receipt in turn.receipts.borrow_mut().drain(..) {
+                    core.driver.handled(receipt);
+                }
+                if after == After::Again {
+                    core.run_queue.push_back(process);
+                }
+            }
+            core.driver.flush();
+            let wait = self.wait(&core);
+            if self.stopping.load(Ordering::Acquire)
+                && core.run_queue.is_empty()
+                && !self.is_pending()
+                && !core.driver.is_busy()
+            {
+                return Drive::Stopped;
+            }
+            core.driver.turn(wait, &|| !self.is_pending());
+            self.fire_timers();
+        }
+    }
+
+    fn wait(&self, core: &Core) -> Wait {
+        if !core.run_queue.is_empty() || self.pending.load(Ordering::Acquire) {
+            return Wait::No;
+        }
+        match lock(&self.timers).next() {
+            Some(at) => Wait::Until(at),
+            None => Wait::Forever,
+        }
+    }
+
+    fn empty_inbox(&self, core: &mut Core) {
+        // Cleared first: what is pushed after we have looked sets it again.
+        self.pending.store(false, Ordering::SeqCst);
+        let mut inbox = lock(&self.inbox);
+        core.run_queue.extend(inbox.runnable.drain(..));
+        let receipts = std::mem::take(&mut inbox.receipts);
+        drop(inbox);
+        for receipt in receipts {
+            core.driver.handled(receipt);
+        }
+    }
+
+    fn fire_timers(&self) {
+        if lock(&self.timers).next().is_none() {
+            return;
+        }
+        let now = self.now();
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(action) = lock(&self.timers).pop_due(now) else {
+                return;
+            };
+            action();
+        }
+    }
+}
+
+impl Turn<'_> {
+    fn run(&self, process: &dyn AnyProcess) -> After {
+        self.advance();
+        self.worker.watchdog.notice();
+        let after = process.run(self);
+        if !self.is_displaced() {
+            self.advance();
+        }
+        after
+    }
+
+    /// Moves the progress on by one: even to odd when a run begins, odd to even when it ends.
+    fn advance(&self) {
+        let progress = self.progress.get() + 1;
+        self.progress.set(progress);
+        self.worker.progress.store(progress, Ordering::Relaxed);
+    }
+
+    /// Called between two messages. False if this thread has been displaced and has to leave.
+    pub(crate) fn next_message(&self) -> bool {
+        if self.is_displaced() {
+            return false;
+        }
+        let progress = self.progress.get() + 2;
+        self.progress.set(progress);
+        self.worker.progress.store(progress, Ordering::Relaxed);
+        true
+    }
+
+    fn is_displaced(&self) -> bool {
+        self.worker.epoch.load(Ordering::Acquire) != self.epoch
+    }
+
+    pub(crate) fn handled(&self, receipt: Receipt) {
+        self.receipts.borrow_mut().push(receipt);
+    }
+
+    /// Gives the loop away by intent, before this thread blocks.
+    pub(crate) fn hand_over(&self) {
+        if self.is_displaced() {
+            return;
+        }
+        let mut core = lock(&self.worker.core);
+        // The watchdog may have been faster.
+        if core.epoch == self.epoch {
+            self.worker.displace(&mut core);
+        }
+    }
+
+    /// What a displaced thread still owes: receipts, and its process back in the queue.
+    fn leave(&self, process: Arc<dyn AnyProcess>, after: After) {
+        let mut inbox = lock(&self.worker.inbox);
+        inbox.receipts.append(&mut self.receipts.borrow_mut());
+        if after == After::Again {
+            inbox.runnable.push(process);
+        }
+        drop(inbox);
+        self.worker.announce();
+    }
+}
