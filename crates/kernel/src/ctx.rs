@@ -239,7 +239,7 @@ impl<'a, A: Actor> Ctx<'a, A> {
         self.process
             .core_ref()
             .node
-            .spawn(actor, options, Some(self.pid()), self.turn)
+            .spawn(actor, &options, Some(self.pid()), self.turn)
     }
 
     /// Starts a meta-process, such as a listener, owned by this process: it ends when this does.

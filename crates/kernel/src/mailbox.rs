@@ -110,6 +110,25 @@ impl<M> Mailbox<M> {
         self.push_with(from, receipt, message, |message| Ok(message.into()))
     }
 
+    /// Takes the message whatever the bound, as long as the process lives.
+    pub(crate) fn push_always<T>(&self, from: Source, message: T) -> Result<Pushed, SendError<T>>
+    where
+        M: From<T>,
+    {
+        let mut lanes = lock(&self.lanes);
+        if lanes.closed {
+            return Err(SendError::Terminated(message));
+        }
+        lanes.pushed += 1;
+        let receipt = Receipt::NONE;
+        lanes.main.push_back(Entry {
+            from,
+            receipt,
+            message: message.into(),
+        });
+        Ok(Pushed::now_scheduled(&mut lanes.scheduled))
+    }
+
     /// Converts under the lock, after the mailbox is known to take the message: what is refused
     /// comes back as it was.
     pub(crate) fn push_with<T>(

@@ -190,6 +190,14 @@ pub trait Sink<T>: Send + Sync {
     /// Gives the message back if the process has ended or its mailbox is full.
     fn deliver(&self, from: Source, receipt: Receipt, message: T) -> Result<(), SendError<T>>;
 
+    /// Puts a message into the mailbox even if that is full: for the notices, one at a time for
+    /// each source, that must not be lost.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back if the process has ended.
+    fn deliver_always(&self, from: Source, message: T) -> Result<(), SendError<T>>;
+
     /// The process behind it.
     fn pid(&self) -> Pid;
 

@@ -13,7 +13,8 @@ use crate::actor::Actor;
 use crate::ctx::Ctx;
 use crate::error::SpawnError;
 use crate::id::{Alias, Name, Pid, Target};
-use crate::message::{Address, Envelope, Sink, Source};
+use crate::mailbox::Signal;
+use crate::message::{Envelope, Sink, Source};
 use crate::node::{NodeInner, SpawnOptions};
 use crate::reason::Reason;
 use crate::registry::AliasEntry;
@@ -168,19 +169,33 @@ impl MetaScope {
         self.node.registry.process(pid)?.core().name()
     }
 
-    /// Starts a process as a child of the parent.
-    ///
-    /// `init` runs before this returns, on the calling thread.
+    /// Starts a process as a child of the parent, without waiting for its `init`, which runs on
+    /// its own worker before anything else. Messages can be delivered to it at once.
     ///
     /// # Errors
     ///
-    /// As [`Ctx::spawn_with`].
-    pub fn spawn<A: Actor>(
+    /// As [`Ctx::spawn_with`], except that a failing `init` is told to watchers alone.
+    pub fn spawn<A: Actor, T: Send + 'static>(
         &self,
         actor: A,
-        options: SpawnOptions,
-    ) -> Result<Address<A::Msg>, SpawnError> {
-        self.node.spawn(actor, options, Some(self.parent), None)
+        options: &SpawnOptions,
+    ) -> Result<Arc<dyn Sink<T>>, SpawnError>
+    where
+        A::Msg: From<T>,
+    {
+        let process = self.node.spawn_later(actor, options, Some(self.parent))?;
+        Ok(process)
+    }
+
+    /// Ends the parent as a link to the meta-process would, for one that it cannot do without.
+    pub fn fail_parent(&self, alias: Alias, reason: Reason) {
+        if let Some(parent) = self.node.registry.process(self.parent) {
+            parent.signal(Signal::Exit {
+                from: alias.into(),
+                reason,
+                trappable: true,
+            });
+        }
     }
 }
 

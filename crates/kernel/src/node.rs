@@ -399,13 +399,13 @@ impl NodeInner {
             .ok_or(SpawnError::NoSuchWorker(n))
     }
 
-    pub(crate) fn spawn<A: Actor>(
+    /// Makes a process and puts it into the tables; `init` is still to come.
+    fn make<A: Actor>(
         self: &Arc<Self>,
         actor: A,
-        options: SpawnOptions,
+        options: &SpawnOptions,
         parent: Option<Pid>,
-        turn: Option<&Turn<'_>>,
-    ) -> Result<Address<A::Msg>, SpawnError> {
+    ) -> Result<Arc<Process<A>>, SpawnError> {
         if self.stopping.load(Ordering::SeqCst) {
             return Err(SpawnError::Stopping);
         }
@@ -437,8 +437,40 @@ impl NodeInner {
             watched.expect("the process was just put into the table and cannot have ended");
         }
         if let Some(parent) = parent {
-            self.relate(&*process, parent, &options);
+            self.relate(&*process, parent, options);
         }
+        Ok(process)
+    }
+
+    /// A stop that began while the process was made may have missed it.
+    fn check_stop(&self, process: &dyn AnyProcess) {
+        if self.stopping.load(Ordering::SeqCst) {
+            process.signal(Signal::ordered(process.core().pid, Reason::Shutdown));
+        }
+    }
+
+    /// Starts a process whose `init` runs later, on its own worker.
+    pub(crate) fn spawn_later<A: Actor>(
+        self: &Arc<Self>,
+        actor: A,
+        options: &SpawnOptions,
+        parent: Option<Pid>,
+    ) -> Result<Arc<Process<A>>, SpawnError> {
+        let process = self.make(actor, options, parent)?;
+        process.init_later();
+        self.check_stop(&*process);
+        Ok(process)
+    }
+
+    pub(crate) fn spawn<A: Actor>(
+        self: &Arc<Self>,
+        actor: A,
+        options: &SpawnOptions,
+        parent: Option<Pid>,
+        turn: Option<&Turn<'_>>,
+    ) -> Result<Address<A::Msg>, SpawnError> {
+        let process = self.make(actor, options, parent)?;
+        let pid = process.core_ref().pid;
         if let Err(reason) = process.init(turn) {
             // What it had opened may be closed by another worker, or by this one: then its loop
             // has to go on meanwhile.
@@ -450,10 +482,7 @@ impl NodeInner {
             }
             return Err(SpawnError::Init(reason));
         }
-        // A stop that began meanwhile may have missed it.
-        if self.stopping.load(Ordering::SeqCst) {
-            process.signal(Signal::ordered(pid, Reason::Shutdown));
-        }
+        self.check_stop(&*process);
         Ok(Address::new(process))
     }
 
@@ -560,7 +589,7 @@ impl Node {
         actor: A,
         options: SpawnOptions,
     ) -> Result<Address<A::Msg>, SpawnError> {
-        self.inner.spawn(actor, options, None, None)
+        self.inner.spawn(actor, &options, None, None)
     }
 
     /// Starts a process and watches it, from before it can end.

@@ -101,6 +101,8 @@ struct Cell<A: Actor> {
     /// Messages taken from the mailbox in one go and not yet handled.
     batch: VecDeque<Entry<A::Msg>>,
     trap_exit: bool,
+    /// `init` is still to be called, as the first thing that the process does on its worker.
+    needs_init: bool,
     /// Set while the process waits for its meta-processes to end.
     ending: Option<Reason>,
 }
@@ -127,6 +129,7 @@ impl<A: Actor> Process<A> {
                 actor: Some(actor),
                 batch: VecDeque::new(),
                 trap_exit: false,
+                needs_init: false,
                 ending: None,
             }),
             me: me.clone(),
@@ -176,6 +179,12 @@ impl<A: Actor> Process<A> {
                 Err(reason)
             }
         }
+    }
+
+    /// Leaves `init` to the process's first run: for a spawner that must not wait.
+    pub(crate) fn init_later(&self) {
+        lock(&self.cell).needs_init = true;
+        self.core.worker.schedule(self.arc());
     }
 
     fn serve(&self, cell: &mut Cell<A>, turn: &Turn<'_>) -> Result<After, Reason> {
@@ -341,6 +350,13 @@ impl<A: Actor> AnyProcess for Process<A> {
             self.finish(cell);
             return After::Rest;
         }
+        if std::mem::take(&mut cell.needs_init) {
+            drop(cell);
+            // A failure ends the process here and now, and is told to whoever watches it.
+            return match self.init(Some(turn)) {
+                Ok(()) | Err(_) => After::Rest,
+            };
+        }
         match caught(|| self.serve(&mut cell, turn)) {
             Ok(after) => after,
             Err(reason) => {
@@ -402,6 +418,12 @@ where
 {
     fn deliver(&self, from: Source, receipt: Receipt, message: T) -> Result<(), SendError<T>> {
         let pushed = self.mailbox.push(from, receipt, message)?;
+        self.follow_up(pushed);
+        Ok(())
+    }
+
+    fn deliver_always(&self, from: Source, message: T) -> Result<(), SendError<T>> {
+        let pushed = self.mailbox.push_always(from, message)?;
         self.follow_up(pushed);
         Ok(())
     }
