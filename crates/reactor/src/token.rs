@@ -37,6 +37,22 @@ impl Token {
         }
     }
 
+    /// The token as one number, for what has to carry it through a place that knows no tokens.
+    /// Never [`u64::MAX`].
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    /// The token that [`to_bits`](Self::to_bits) made a number of. Any other number is a stale
+    /// token.
+    #[expect(clippy::cast_possible_truncation, reason = "each half has 32 bits")]
+    pub fn from_bits(bits: u64) -> Self {
+        Self {
+            slot: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
+    }
+
     pub(crate) fn slot(self) -> usize {
         self.slot as usize
     }
