@@ -1,0 +1,204 @@
+//! The block a read loop reads into, again and again.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::block::Block;
+use crate::copy::{COPY_BELOW, copy_out};
+use crate::options::READ_BLOCK;
+use crate::pool::{BufferPool, Exhausted};
+
+/// The block a read loop reads into, again and again.
+///
+/// One serves all connections of a thread: read, take the messages out, read again. Small ones
+/// are copied, each into an allocation of its own size, and the block stays where it is: no pool,
+/// no counter, no lock. Only when a message of [`copy_below`](Self::copy_below) bytes or more is
+/// taken does the block become shared, and the next read gets another one.
+///
+/// ```text
+///                 |<------------- one read ------------->|
+///  block          | GET | GET | PUT + 40 KiB of body     |  free
+///  take(..)          |     |             |
+///                  copy   copy   slice; the block now belongs to it
+/// ```
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Read;
+/// use socktree_buffer::{BufferPool, ReadBuffer};
+///
+/// let pool = BufferPool::default();
+/// let mut buffer = ReadBuffer::new(&pool);
+/// let mut socket = &b"hello world"[..];
+///
+/// let n = socket.read(buffer.spare_mut())?;
+/// buffer.set_filled(n);
+/// assert_eq!(buffer.as_ref(), b"hello world");
+/// let hello = buffer.take(0..5);
+///
+/// buffer.release(); // nothing to read for now
+/// assert_eq!(hello, "hello");
+/// assert_eq!(pool.usage().out, 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct ReadBuffer {
+    pool: BufferPool,
+    size: usize,
+    copy_below: usize,
+    state: State,
+    /// How much of the block the last read filled; at most its capacity.
+    filled: usize,
+}
+
+enum State {
+    Empty,
+    Owned(Block),
+    /// The part that was filled, sliced by somebody already.
+    Frozen(Bytes),
+}
+
+impl ReadBuffer {
+    /// A buffer that reads into blocks of 64 KiB of `pool`.
+    ///
+    /// It holds none until one is asked for.
+    #[must_use]
+    pub fn new(pool: &BufferPool) -> Self {
+        Self::with_size(pool, READ_BLOCK)
+    }
+
+    /// A buffer that reads into blocks of at least `size` bytes.
+    #[must_use]
+    pub fn with_size(pool: &BufferPool, size: usize) -> Self {
+        let copy_below = COPY_BELOW.min(size / 4);
+        Self {
+            pool: pool.clone(),
+            size,
+            copy_below,
+            state: State::Empty,
+            filled: 0,
+        }
+    }
+
+    /// Sets the length from which on a message is a slice of the block and not a copy.
+    ///
+    /// If not said it is [`COPY_BELOW`], or a quarter of the block where that is less.
+    #[must_use]
+    pub fn copy_below(mut self, len: usize) -> Self {
+        self.copy_below = len;
+        self
+    }
+
+    /// A block to read into; what the last read brought is gone.
+    ///
+    /// Taken from the pool whatever its limit, the first time and after a large message.
+    #[must_use]
+    #[inline]
+    #[track_caller]
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        self.filled = 0;
+        if !matches!(self.state, State::Owned(_)) {
+            self.state = State::Empty;
+            self.state = State::Owned(self.pool.take(self.size));
+        }
+        self.owned()
+    }
+
+    /// Does the same within the pool's limit.
+    ///
+    /// # Errors
+    ///
+    /// [`Exhausted`] if a block is needed and the limit does not allow it.
+    #[inline]
+    #[track_caller]
+    pub fn try_spare_mut(&mut self) -> Result<&mut [u8], Exhausted> {
+        self.filled = 0;
+        if !matches!(self.state, State::Owned(_)) {
+            self.state = State::Empty;
+            self.state = State::Owned(self.pool.try_take(self.size)?);
+        }
+        Ok(self.owned())
+    }
+
+    #[inline]
+    fn owned(&mut self) -> &mut [u8] {
+        match &mut self.state {
+            State::Owned(block) => block.as_mut_slice(),
+            State::Empty | State::Frozen(_) => &mut [],
+        }
+    }
+
+    /// Says how many bytes were read into the block.
+    ///
+    /// # Panics
+    ///
+    /// If that is more than its capacity, or if there is none to read into.
+    #[inline]
+    pub fn set_filled(&mut self, len: usize) {
+        let capacity = self.owned().len();
+        assert!(
+            len <= capacity,
+            "read {len} bytes into a block of {capacity}"
+        );
+        self.filled = len;
+    }
+
+    /// Takes a part of what was read: a copy if it is small, else a slice of the block.
+    ///
+    /// Parts may be taken in any order, more than once, and overlap.
+    ///
+    /// # Panics
+    ///
+    /// If `range` is not inside what was read.
+    #[must_use]
+    #[inline]
+    pub fn take(&mut self, range: Range<usize>) -> Bytes {
+        if range.len() < self.copy_below {
+            return Bytes::copy_from_slice(&self.as_ref()[range]);
+        }
+        copy_out(self.freeze(), range, 0)
+    }
+
+    #[inline(never)]
+    fn freeze(&mut self) -> &Bytes {
+        self.state = match std::mem::replace(&mut self.state, State::Empty) {
+            State::Owned(block) => State::Frozen(block.freeze(self.filled)),
+            State::Frozen(bytes) => State::Frozen(bytes),
+            State::Empty => State::Frozen(Bytes::new()),
+        };
+        match &self.state {
+            State::Frozen(bytes) => bytes,
+            State::Owned(_) | State::Empty => unreachable!("it was frozen just now"),
+        }
+    }
+
+    /// Gives the block back to the pool, for a thread that is about to sleep.
+    pub fn release(&mut self) {
+        self.filled = 0;
+        self.state = State::Empty;
+    }
+}
+
+impl AsRef<[u8]> for ReadBuffer {
+    /// What the last read brought.
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        match &self.state {
+            State::Owned(block) => &block[..self.filled],
+            State::Frozen(bytes) => bytes,
+            State::Empty => &[],
+        }
+    }
+}
+
+impl fmt::Debug for ReadBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadBuffer")
+            .field("size", &self.size)
+            .field("copy_below", &self.copy_below)
+            .field("filled", &self.filled)
+            .finish_non_exhaustive()
+    }
+}

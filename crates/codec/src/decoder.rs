@@ -1,0 +1,310 @@
+//! The state of one stream that is being cut into frames.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::held::Held;
+use crate::{Boundary, Feed, Frame, FrameError, Framing, Progress};
+
+/// Cuts one stream of bytes into frames.
+///
+/// Keep one for each connection and [`feed`](Self::feed) it whatever a read brought. A decoder
+/// that waits between two frames owns no memory but itself, and it has at most 64 bytes: ten
+/// thousand idle connections cost 640 kB.
+///
+/// ```text
+///             read                    read                    read
+///    |---------------------|-----------------------|------------------------|
+///    | frame A | frame B | fra            me C     | frame D |
+///         |         |       `----- kept ----'           |
+///      Inside    Inside          Joined              Inside
+/// ```
+///
+/// What lies wholly in one read is reported as a [place in it](Frame::Inside) and not touched.
+/// What does not is kept, each byte copied once, and handed out [joined](Frame::Joined). Memory is
+/// set aside only for bytes that have arrived, at most twice as much, whatever a header announces.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_codec::{Decoder, Frame, LengthPrefix};
+///
+/// let mut decoder = Decoder::new(LengthPrefix::u8().strip(true).build()?);
+/// let mut messages = Vec::new();
+/// for read in [&b"\x02hi\x05he"[..], b"llo\x03by", b"e"] {
+///     let mut feed = decoder.feed(read);
+///     while let Some(frame) = feed.next_frame()? {
+///         messages.push(match frame {
+///             Frame::Inside(place) => read[place].to_vec(),
+///             Frame::Joined(bytes) => bytes.to_vec(),
+///         });
+///     }
+/// }
+/// decoder.finish()?; // nothing is left over
+/// assert_eq!(messages, [&b"hi"[..], b"hello", b"bye"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Decoder {
+    pub(crate) search: Search,
+    pub(crate) held: Held,
+    /// With fewer bytes than this held, the frame they start is known to be incomplete.
+    need: usize,
+}
+
+/// The search for the end of the frame that starts at the first byte held, or else to come.
+pub(crate) struct Search {
+    framing: Framing,
+    /// The two fields of a [`Progress`]; apart, because in one piece they do not leave room for
+    /// `failed` within the 64 bytes of a decoder.
+    scanned: usize,
+    state: u32,
+    /// The boundary is lost.
+    pub(crate) failed: bool,
+}
+
+impl Decoder {
+    /// Starts a stream.
+    #[must_use]
+    pub fn new(framing: Framing) -> Self {
+        let search = Search {
+            framing,
+            scanned: 0,
+            state: 0,
+            failed: false,
+        };
+        Self {
+            search,
+            held: Held::default(),
+            need: 0,
+        }
+    }
+
+    /// Takes what a read brought and hands out its frames one by one.
+    ///
+    /// `input` is anything that shows bytes: `&[u8]`, `Bytes`, or a read buffer of yours by
+    /// `&mut`, which [`Feed::input_mut`] lends back between two frames.
+    ///
+    /// Stopping early loses nothing: what the feed has not handed out when it is dropped is kept
+    /// and comes first next time, by [`next_pending`](Self::next_pending) or from the next feed.
+    ///
+    /// After an error the input is dropped unread: a stream without boundaries must not grow.
+    #[inline]
+    #[must_use = "frames are found as they are asked for"]
+    pub fn feed<B: AsRef<[u8]>>(&mut self, input: B) -> Feed<'_, B> {
+        Feed::new(self, input)
+    }
+
+    /// Hands out the next frame of what was kept by a feed that was dropped early.
+    ///
+    /// # Errors
+    ///
+    /// As [`Feed::next_frame`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use socktree_codec::{Decoder, Framing};
+    ///
+    /// let mut decoder = Decoder::new(Framing::fixed(2)?);
+    /// let mut feed = decoder.feed(b"aabbc");
+    /// feed.next_frame()?; // "aa"; enough for now
+    /// drop(feed);
+    /// assert_eq!(decoder.pending(), 3);
+    /// assert_eq!(decoder.next_pending()?.unwrap(), "bb");
+    /// assert_eq!(decoder.next_pending()?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_pending(&mut self) -> Result<Option<Bytes>, FrameError> {
+        let nothing: &[u8] = &[];
+        match self.feed(nothing).next_frame()? {
+            Some(Frame::Joined(bytes)) => Ok(Some(bytes)),
+            // Nothing can lie inside of nothing.
+            Some(Frame::Inside(_)) | None => Ok(None),
+        }
+    }
+
+    /// How many bytes have been received and not yet been handed out.
+    #[must_use]
+    #[inline]
+    pub fn pending(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Takes out the bytes that were received and not handed out, frame or no frame.
+    ///
+    /// For a stream that goes on as something else, and for what an unfinished last line holds.
+    #[must_use = "the bytes are in no other place"]
+    pub fn take_pending(&mut self) -> Bytes {
+        self.need = 0;
+        self.search.restart();
+        self.held.take_all()
+    }
+
+    /// Says that the stream has ended.
+    ///
+    /// Ask [`next_pending`](Self::next_pending) first if frames may have been left behind.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::UnexpectedEof`], with their number, if bytes are left over.
+    pub fn finish(&self) -> Result<(), FrameError> {
+        match self.pending() {
+            0 => Ok(()),
+            pending => Err(FrameError::UnexpectedEof { pending }),
+        }
+    }
+
+    /// The framing in force.
+    #[must_use]
+    pub fn framing(&self) -> &Framing {
+        &self.search.framing
+    }
+
+    /// Goes on with another framing, from the first byte that was not handed out.
+    ///
+    /// For protocols that change after a greeting: lines first, then binary. No byte received is
+    /// lost. Inside a feed, use [`Feed::set_framing`]. An error of the old framing is forgotten.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use socktree_codec::{Decoder, LengthPrefix, Lines};
+    ///
+    /// let mut decoder = Decoder::new(Lines::new().build()?);
+    /// let mut feed = decoder.feed(b"binary please\n\x02ok\x03");
+    /// assert_eq!(feed.next_frame()?.unwrap().range(), Some(0..13));
+    /// feed.set_framing(LengthPrefix::u8().strip(true).build()?);
+    /// assert_eq!(feed.next_frame()?.unwrap().range(), Some(15..17));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_framing(&mut self, framing: Framing) {
+        self.need = 0;
+        self.search.framing = framing;
+        self.search.restart();
+    }
+
+    /// Keeps the start of a frame of which nothing is held yet.
+    pub(crate) fn keep_tail(&mut self, tail: &[u8], boundary: Option<usize>) {
+        self.need = boundary.unwrap_or(tail.len() + 1);
+        self.held.append(tail, boundary.unwrap_or(usize::MAX));
+    }
+
+    /// Keeps what was not asked for.
+    #[cold]
+    pub(crate) fn keep_rest(&mut self, rest: &[u8]) {
+        if self.held.is_empty() {
+            self.need = 0;
+        }
+        self.held.keep(rest);
+    }
+
+    /// Looks for a frame in what is held, taking from `fresh` only what that frame needs.
+    ///
+    /// Advances `at`, the place in `fresh` from which on bytes are still to be used.
+    #[inline]
+    pub(crate) fn next_held(
+        &mut self,
+        fresh: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<Bytes>, FrameError> {
+        // The common case of a stream that drips: one more piece, and still not enough.
+        let unused = fresh.get(*at..).unwrap_or_default();
+        let have = self.held.len();
+        if have + unused.len() < self.need {
+            self.held.append(unused, self.need);
+            *at += unused.len();
+            return Ok(None);
+        }
+        self.complete_held(unused, at)
+    }
+
+    #[inline(never)]
+    fn complete_held(&mut self, fresh: &[u8], at: &mut usize) -> Result<Option<Bytes>, FrameError> {
+        let mut used = 0;
+        let mut piece = self.need.saturating_sub(self.held.len());
+        let mut room = self.need;
+        loop {
+            let more = &fresh[used..];
+            let more = &more[..piece.min(more.len())];
+            self.held.append(more, room);
+            used += more.len();
+            let have = self.held.len();
+            if have < self.need {
+                *at += used;
+                return Ok(None);
+            }
+            match self.search.find(self.held.as_slice()) {
+                Ok(Boundary::Frame { len, payload }) if len <= have => {
+                    // Bytes taken to search for the end that turn out to lie behind it go back.
+                    let beyond = (have - len).min(used);
+                    self.held.shorten(beyond);
+                    *at += used - beyond;
+                    self.need = 0;
+                    return Ok(Some(self.held.take(len, payload)));
+                }
+                Ok(Boundary::Frame { len: need, .. } | Boundary::More { need }) if need > have => {
+                    (self.need, piece, room) = (need, need - have, need);
+                }
+                Ok(_) => {
+                    // Only looking will tell: as much again as is there, so that no byte is
+                    // copied in vain more than once.
+                    (self.need, piece, room) = (have + 1, have.max(64), usize::MAX);
+                }
+                Err(error) => {
+                    self.need = 0;
+                    *at += used;
+                    return Err(error);
+                }
+            }
+            self.held.shift();
+        }
+    }
+}
+
+impl Search {
+    /// Finds the end of the frame that starts at the first byte of `received`.
+    ///
+    /// If it is there the next search is for the next frame. An error is found again, from the
+    /// same bytes.
+    #[inline]
+    pub(crate) fn find(&mut self, received: &[u8]) -> Result<Boundary, FrameError> {
+        let mut progress = Progress {
+            scanned: self.scanned,
+            state: self.state,
+        };
+        let boundary = self.framing.find(received, &mut progress);
+        match &boundary {
+            Ok(Boundary::Frame { len, .. }) if *len <= received.len() => {
+                progress = Progress::default();
+            }
+            Ok(_) => {}
+            Err(_) => {
+                self.failed = true;
+                progress = Progress::default();
+            }
+        }
+        (self.scanned, self.state) = (progress.scanned, progress.state);
+        boundary
+    }
+
+    fn restart(&mut self) {
+        (self.scanned, self.state, self.failed) = (0, 0, false);
+    }
+}
+
+impl From<Framing> for Decoder {
+    fn from(framing: Framing) -> Self {
+        Self::new(framing)
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder")
+            .field("framing", &self.search.framing)
+            .field("pending", &self.pending())
+            .field("failed", &self.search.failed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,145 @@
+//! The seam for message boundaries this crate does not know.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::{Affix, EncodeError, FrameError};
+
+/// Finds the boundaries of the user's own protocol.
+///
+/// A framer answers one question: where does the frame that starts at the first byte end? The
+/// [`Decoder`](crate::Decoder) does the rest - it keeps what is incomplete, joins what was split,
+/// stops a frame that grows beyond `max_frame` and frees its memory - so a framer holds no bytes
+/// and needs no `&mut self`: one serves every connection.
+///
+/// Hand it over with [`Framing::custom`](crate::Framing::custom).
+///
+/// # Examples
+///
+/// Netstrings, `5:hello,`: a decimal length, a colon, the payload, a comma.
+///
+/// ```
+/// use socktree_codec::{Affix, Boundary, Decoder, EncodeError, FrameError, Framer, Framing};
+/// use socktree_codec::Progress;
+///
+/// #[derive(Debug)]
+/// struct Netstring;
+///
+/// impl Framer for Netstring {
+///     fn find(&self, received: &[u8], _: &mut Progress) -> Result<Boundary, FrameError> {
+///         let mut len = 0usize;
+///         // Eight digits and a colon: a longer number is above every limit anyway.
+///         for (at, byte) in received.iter().take(9).enumerate() {
+///             match byte {
+///                 b'0'..=b'9' if at < 8 => len = len * 10 + usize::from(byte - b'0'),
+///                 b':' if at > 0 => {
+///                     let (start, end) = (at + 1, at + 1 + len);
+///                     return match received.get(end) {
+///                         Some(b',') => Ok(Boundary::Frame { len: end + 1, payload: start..end }),
+///                         Some(_) => Err(FrameError::Refused { at: end as u64, expected: "','" }),
+///                         None => Ok(Boundary::More { need: end + 1 }),
+///                     };
+///                 }
+///                 _ => return Err(FrameError::Refused { at: at as u64, expected: "a digit" }),
+///             }
+///         }
+///         Ok(Boundary::More { need: 0 })
+///     }
+///
+///     fn wrap(&self, payload: &[u8]) -> Result<(Affix, Affix), EncodeError> {
+///         let header = format!("{}:", payload.len());
+///         Ok((Affix::new(header.as_bytes()), Affix::new(b",")))
+///     }
+/// }
+///
+/// let framing = Framing::custom(Netstring, 1 << 20)?;
+/// let mut decoder = Decoder::new(framing.clone());
+/// let mut feed = decoder.feed(b"5:hello,0:,3:ab");
+/// assert_eq!(feed.next_frame()?.unwrap().range(), Some(2..7));
+/// assert_eq!(feed.next_frame()?.unwrap().range(), Some(10..10));
+/// assert_eq!(feed.next_frame()?, None);
+/// drop(feed);
+/// assert_eq!(decoder.pending(), 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Framer: fmt::Debug + Send + Sync {
+    /// Finds the end of the frame that starts at `received[0]`.
+    ///
+    /// `received` is never empty and holds everything of this frame that has arrived; bytes of
+    /// later frames may follow. While the frame is incomplete the question is asked again as
+    /// bytes arrive, each time with all of them; `progress` starts at zero with each frame and
+    /// comes back as it was left, so that a search need not start over.
+    ///
+    /// The answer must depend on the bytes of the frame alone, not on how many follow it.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::Refused`] if no frame can start like this. The decoder is not asked again.
+    fn find(&self, received: &[u8], progress: &mut Progress) -> Result<Boundary, FrameError>;
+
+    /// Makes what stands before and after `payload` on the wire.
+    ///
+    /// The default is for protocols whose frames are handed out whole: `payload` must be exactly
+    /// one frame by [`find`](Self::find), and nothing is added.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if the reader would not read `payload` back.
+    fn wrap(&self, payload: &[u8]) -> Result<(Affix, Affix), EncodeError> {
+        let pending = payload.len();
+        let incomplete = EncodeError::Invalid(FrameError::UnexpectedEof { pending });
+        if payload.is_empty() {
+            return Err(incomplete);
+        }
+        match self.find(payload, &mut Progress::default())? {
+            Boundary::Frame { len, .. } if len == pending => {
+                Ok((Affix::default(), Affix::default()))
+            }
+            Boundary::Frame { len, .. } if len < pending => Err(EncodeError::NotOneFrame {
+                len: pending,
+                frame: len,
+            }),
+            _ => Err(incomplete),
+        }
+    }
+}
+
+/// Where a frame ends, as far as the bytes received tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a boundary is known or it is not; every framer constructs both"
+)]
+pub enum Boundary {
+    /// The frame has `len` bytes on the wire, of which `payload` is handed out.
+    ///
+    /// `len` may be more than has been received: the decoder waits for the rest. It must not be
+    /// zero, and `payload` must lie within it.
+    Frame {
+        /// The number of bytes up to the start of the next frame.
+        len: usize,
+        /// The part of them that is handed out.
+        payload: Range<usize>,
+    },
+    /// Not to be told yet.
+    More {
+        /// The number of bytes, counted from the start of the frame, without which asking again
+        /// is useless; `0` if only looking at them will tell.
+        need: usize,
+    },
+}
+
+/// What a [`Framer`] remembers between two looks at the same unfinished frame.
+///
+/// The decoder keeps it, zeroes it when a frame is complete, and does not interpret it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a scratch pad: framers write both fields"
+)]
+pub struct Progress {
+    /// How many bytes need not be looked at again.
+    pub scanned: usize,
+    /// Anything else: a depth, a count of elements still to come, the state of an automaton.
+    pub state: u32,
+}

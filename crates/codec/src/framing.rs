@@ -1,0 +1,391 @@
+//! The rule by which a stream of bytes is cut into frames.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes};
+
+use crate::delimiter::DelimiterRules;
+use crate::lines::LinesRules;
+use crate::prefix::PrefixRules;
+use crate::varint::VarintRules;
+use crate::{Affix, Boundary, EncodeError, Encoded, FrameError, Framer, FramingError, Progress};
+
+/// How many bytes a frame may have in all where nothing else was said: 1 MiB.
+///
+/// Large enough for nearly every protocol, small enough that ten thousand peers who each send
+/// one frame of this size slowly are a problem and not an outage.
+pub const DEFAULT_MAX_FRAME: usize = 1 << 20;
+
+/// The rule by which a stream of bytes is cut into frames.
+///
+/// A framing is checked when it is built and never changes; cloning it costs one counter. It
+/// works in both directions: [`encode`](Self::encode) writes what a
+/// [`Decoder`](crate::Decoder) with the same framing reads.
+///
+/// | framing | a frame ends | built by |
+/// |---|---|---|
+/// | raw | wherever a read ended | [`Framing::raw`] |
+/// | fixed | after *n* bytes | [`Framing::fixed`] |
+/// | length prefix | where its header says | [`LengthPrefix`](crate::LengthPrefix) |
+/// | varint | where its LEB128 header says | [`Varint`](crate::Varint) |
+/// | delimiter | at a given byte string | [`Delimiter`](crate::Delimiter) |
+/// | lines | at LF or CRLF | [`Lines`](crate::Lines) |
+/// | custom | where a [`Framer`] of yours says | [`Framing::custom`] |
+///
+/// Headers are part of the frame handed out unless `strip(true)` says otherwise, because they may
+/// hold more than a length; terminators are not, unless `keep(true)` does.
+#[derive(Clone)]
+pub struct Framing {
+    rules: Arc<Rules>,
+}
+
+pub(crate) enum Rules {
+    Raw,
+    Fixed(usize),
+    Prefix(PrefixRules),
+    Varint(VarintRules),
+    Delimiter(DelimiterRules),
+    Lines(LinesRules),
+    Custom { framer: Box<dyn Framer>, max: usize },
+}
+
+impl Framing {
+    /// No framing: whatever one read brought is one frame.
+    ///
+    /// ```text
+    /// reads    | a b c d e |  f g   | h i j |
+    /// frames   | a b c d e |  f g   | h i j |
+    /// ```
+    #[must_use]
+    pub fn raw() -> Self {
+        Self::from_rules(Rules::Raw)
+    }
+
+    /// Every frame has exactly `len` bytes.
+    ///
+    /// ```text
+    ///          |<-- len -->|<-- len -->|<-- l
+    /// stream   | a a a a a | b b b b b | c c
+    /// frames   |  a a a a a|  b b b b b|
+    /// ```
+    ///
+    /// The limit `max_frame` has no meaning here: the caller chose the length.
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError::Empty`] if `len` is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use socktree_codec::{Decoder, Framing};
+    ///
+    /// let mut decoder = Decoder::new(Framing::fixed(3)?);
+    /// let mut feed = decoder.feed(b"abcdefg");
+    /// assert_eq!(feed.next_frame()?.unwrap().range(), Some(0..3));
+    /// assert_eq!(feed.next_frame()?.unwrap().range(), Some(3..6));
+    /// assert_eq!(feed.next_frame()?, None); // "g" is kept for next time
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fixed(len: usize) -> Result<Self, FramingError> {
+        if len == 0 {
+            return Err(FramingError::Empty { field: "fixed" });
+        }
+        Ok(Self::from_rules(Rules::Fixed(len)))
+    }
+
+    /// Frames end where `framer` says; none may be longer than `max_frame` bytes in all.
+    ///
+    /// Pass `usize::MAX` for no limit, and know that the peer then decides how much memory one
+    /// frame takes.
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError::Empty`] if `max_frame` is zero.
+    pub fn custom(framer: impl Framer + 'static, max_frame: usize) -> Result<Self, FramingError> {
+        if max_frame == 0 {
+            return Err(FramingError::Empty { field: "max_frame" });
+        }
+        let framer = Box::new(framer);
+        Ok(Self::from_rules(Rules::Custom {
+            framer,
+            max: max_frame,
+        }))
+    }
+
+    pub(crate) fn from_rules(rules: Rules) -> Self {
+        Self {
+            rules: Arc::new(rules),
+        }
+    }
+
+    /// Tells if this is [`Framing::raw`]: then no frame is ever incomplete.
+    #[must_use]
+    #[inline]
+    pub fn is_raw(&self) -> bool {
+        matches!(*self.rules, Rules::Raw)
+    }
+
+    /// The most bytes a frame may have on the wire, header and terminator included.
+    ///
+    /// `None` for raw framing and where a limit was waived by name.
+    #[must_use]
+    pub fn max_frame(&self) -> Option<usize> {
+        let max = match &*self.rules {
+            Rules::Raw => usize::MAX,
+            Rules::Fixed(len) => *len,
+            Rules::Prefix(rules) => rules.max,
+            Rules::Varint(rules) => rules.max,
+            Rules::Delimiter(rules) => rules.max,
+            Rules::Lines(rules) => rules.max,
+            Rules::Custom { max, .. } => *max,
+        };
+        (max != usize::MAX).then_some(max)
+    }
+
+    /// Puts the boundary around `payload`, without copying it.
+    ///
+    /// `payload` is what the frame carries, header not included, whether or not the framing
+    /// strips headers. Reading the result back gives
+    ///
+    /// - `payload` itself where the framing strips what it adds, which is the default for
+    ///   delimiters and lines;
+    /// - header and `payload` in one piece where headers are kept. Header bytes outside the
+    ///   length field are zero; [`encode_with`](Self::encode_with) lets you fill them. To send a
+    ///   frame that already has its header, as an echo server does, write its bytes as they are;
+    ///   [`check_frame`](Self::check_frame) tells if the other side will read them as one frame.
+    ///
+    /// Raw framing adds nothing, so boundaries are not preserved, and an empty payload vanishes.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if the payload does not fit: too long, of the wrong length for
+    /// [`fixed`](Self::fixed), or containing the delimiter.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use socktree_codec::{Decoder, LengthPrefix};
+    ///
+    /// let framing = LengthPrefix::u16_be().strip(true).build()?;
+    /// let encoded = framing.encode(Bytes::from_static(b"hello"))?;
+    ///
+    /// // One vectored write sends it; here it is joined to read it back.
+    /// let wire = [encoded.header(), encoded.payload(), encoded.trailer()].concat();
+    /// let mut decoder = Decoder::new(framing);
+    /// let frame = decoder.feed(&wire).next_frame()?.unwrap();
+    /// assert_eq!(&wire[frame.range().unwrap()], b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn encode(&self, payload: Bytes) -> Result<Encoded, EncodeError> {
+        let (header, trailer) = self.wrap(&payload)?;
+        Ok(Encoded::new(header, payload, trailer))
+    }
+
+    /// Does the same as [`encode`](Self::encode) with a header whose other fields are filled in.
+    ///
+    /// `header` must have the size of the framing's header; the length field inside it is
+    /// overwritten.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::WrongHeader`] if `header` has another size, which for framings other than
+    /// [`LengthPrefix`](crate::LengthPrefix) is any size but zero; else as `encode`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use socktree_codec::LengthPrefix;
+    ///
+    /// // [type][flags][length, two bytes][payload]
+    /// let framing = LengthPrefix::new().header(4).length_at(2, 2).build()?;
+    /// let encoded = framing.encode_with(&[7, 1, 0, 0], Bytes::from_static(b"hello"))?;
+    /// assert_eq!(encoded.header(), [7, 1, 0, 5]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn encode_with(&self, header: &[u8], payload: Bytes) -> Result<Encoded, EncodeError> {
+        if let Rules::Prefix(rules) = &*self.rules {
+            let header = rules.fill(header, payload.len())?;
+            return Ok(Encoded::new(header, payload, Affix::default()));
+        }
+        if header.is_empty() {
+            return self.encode(payload);
+        }
+        Err(EncodeError::WrongHeader {
+            len: header.len(),
+            expected: 0,
+        })
+    }
+
+    /// Appends the whole frame to `dst`, for writers that want one buffer.
+    ///
+    /// Nothing is appended when the payload does not fit.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    #[inline]
+    pub fn encode_into(&self, payload: &[u8], dst: &mut impl BufMut) -> Result<(), EncodeError> {
+        let (header, trailer) = self.wrap(payload)?;
+        dst.put_slice(&header);
+        dst.put_slice(payload);
+        dst.put_slice(&trailer);
+        Ok(())
+    }
+
+    /// Checks that `bytes` is exactly one frame as it stands on the wire.
+    ///
+    /// Returns where in it the part lies that a decoder would hand out. Raw framing takes
+    /// anything that is not empty.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::NotOneFrame`] if bytes follow the frame, [`EncodeError::Invalid`] if it is
+    /// incomplete or wrong.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use socktree_codec::LengthPrefix;
+    ///
+    /// let framing = LengthPrefix::u16_be().build()?;
+    /// assert_eq!(framing.check_frame(b"\0\x03abc")?, 0..5); // the header is kept
+    /// assert!(framing.check_frame(b"\0\x03ab").is_err()); // incomplete
+    /// assert!(framing.check_frame(b"\0\x03abc\0").is_err()); // one byte too many
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn check_frame(&self, bytes: &[u8]) -> Result<Range<usize>, EncodeError> {
+        let pending = bytes.len();
+        if pending > 0 {
+            match self.find(bytes, &mut Progress::default())? {
+                Boundary::Frame { len, payload } if len == pending => return Ok(payload),
+                Boundary::Frame { len, .. } if len < pending => {
+                    return Err(EncodeError::NotOneFrame {
+                        len: pending,
+                        frame: len,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Err(FrameError::UnexpectedEof { pending }.into())
+    }
+
+    fn wrap(&self, payload: &[u8]) -> Result<(Affix, Affix), EncodeError> {
+        match &*self.rules {
+            Rules::Raw => Ok((Affix::default(), Affix::default())),
+            Rules::Fixed(len) if payload.len() == *len => Ok((Affix::default(), Affix::default())),
+            Rules::Fixed(expected) => Err(EncodeError::WrongLength {
+                len: payload.len(),
+                expected: *expected,
+            }),
+            Rules::Prefix(rules) => Ok((rules.header(payload.len())?, Affix::default())),
+            Rules::Varint(rules) => Ok((rules.header(payload.len())?, Affix::default())),
+            Rules::Delimiter(rules) => Ok((Affix::default(), rules.trailer(payload)?)),
+            Rules::Lines(rules) => Ok((Affix::default(), rules.trailer(payload)?)),
+            Rules::Custom { framer, max } => {
+                let (header, trailer) = framer.wrap(payload)?;
+                let len = header.len() + payload.len() + trailer.len();
+                check_max(len, *max)?;
+                Ok((header, trailer))
+            }
+        }
+    }
+
+    /// Finds the end of the frame at the start of `received`, which is not empty.
+    ///
+    /// Frames above the limit are errors here, so a caller may wait for, and set memory aside
+    /// for, whatever a boundary says.
+    #[inline]
+    pub(crate) fn find(
+        &self,
+        received: &[u8],
+        progress: &mut Progress,
+    ) -> Result<Boundary, FrameError> {
+        match &*self.rules {
+            Rules::Raw => Ok(whole(received.len())),
+            Rules::Fixed(len) => Ok(whole(*len)),
+            Rules::Prefix(rules) => rules.find(received),
+            Rules::Varint(rules) => rules.find(received),
+            Rules::Delimiter(rules) => rules.find(received, progress),
+            Rules::Lines(rules) => rules.find(received, progress),
+            Rules::Custom { framer, max } => find_custom(&**framer, *max, received, progress),
+        }
+    }
+}
+
+impl fmt::Debug for Framing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.rules {
+            Rules::Raw => f.write_str("Raw"),
+            Rules::Fixed(len) => f.debug_tuple("Fixed").field(len).finish(),
+            Rules::Prefix(rules) => rules.fmt(f),
+            Rules::Varint(rules) => rules.fmt(f),
+            Rules::Delimiter(rules) => rules.fmt(f),
+            Rules::Lines(rules) => rules.fmt(f),
+            Rules::Custom { framer, max } => f
+                .debug_struct("Custom")
+                .field("framer", framer)
+                .field("max_frame", max)
+                .finish(),
+        }
+    }
+}
+
+/// Refuses to write a frame that the reader would refuse to read.
+pub(crate) fn check_max(len: usize, max: usize) -> Result<(), EncodeError> {
+    if len > max {
+        return Err(EncodeError::TooLarge {
+            len: len as u64,
+            max: max as u64,
+        });
+    }
+    Ok(())
+}
+
+#[inline]
+fn whole(len: usize) -> Boundary {
+    Boundary::Frame {
+        len,
+        payload: 0..len,
+    }
+}
+
+/// Asks a framer of the user's, and believes no number of its.
+///
+/// Out of line: it is a call through a table anyway, and its checks would dilute the hot path.
+#[inline(never)]
+fn find_custom(
+    framer: &dyn Framer,
+    max: usize,
+    received: &[u8],
+    progress: &mut Progress,
+) -> Result<Boundary, FrameError> {
+    // It sees no more than a frame may have. Else a frame above the limit would be found, or
+    // refused for what is in it, only when enough had arrived in one read.
+    let reach = received.len().min(max);
+    let too_large = || FrameError::TooLarge {
+        len: (max as u64).saturating_add(1),
+        max: max as u64,
+    };
+    let boundary = framer.find(&received[..reach], progress)?;
+    match &boundary {
+        Boundary::Frame { len: 0, .. } => {
+            // It would be found again and again at the same place.
+            let expected = "a frame that is not empty";
+            Err(FrameError::Refused { at: 0, expected })
+        }
+        Boundary::Frame { len, .. } if *len > max => Err(too_large()),
+        Boundary::More { need } if *need > max || reach == max => Err(too_large()),
+        Boundary::Frame { len, payload } if payload.start > payload.end || payload.end > *len => {
+            let expected = "a payload inside its frame";
+            Err(FrameError::Refused { at: 0, expected })
+        }
+        Boundary::Frame { .. } | Boundary::More { .. } => Ok(boundary),
+    }
+}

@@ -1,0 +1,397 @@
+//! Frames whose header says how long they are.
+
+use crate::framing::{DEFAULT_MAX_FRAME, Rules, check_max};
+use crate::{Affix, Boundary, EncodeError, FrameError, Framing, FramingError};
+
+/// Builds the framing of frames whose header says how long they are.
+///
+/// ```text
+///            |<----- header ----->|<----- payload ----->|
+///  stream    | .. | length | .. . | . . . . . . . . . . | next header
+///            ^    ^        ^      ^                     ^
+///            0 position  + size  header               total
+/// ```
+///
+/// `total = length + adjust`, and `+ header` unless the length [counts the
+/// header](Self::counts_header). The frame handed out is all of it, or the payload alone with
+/// [`strip`](Self::strip).
+///
+/// # The options of the seed
+///
+/// Every `ChunkOptions` of the Ergo Framework has one equivalent here:
+///
+/// | `ChunkOptions` | here |
+/// |---|---|
+/// | `Enable: false` | [`Framing::raw()`] |
+/// | `FixedLength: n` | [`Framing::fixed(n)`](Framing::fixed); as there, all else is then without meaning |
+/// | `HeaderSize: h` | [`.header(h)`](Self::header) |
+/// | `HeaderLengthPosition: p`, `HeaderLengthSize: s` | [`.length_at(p, s)`](Self::length_at) |
+/// | `HeaderLengthIncludesHeader: true` | [`.counts_header(true)`](Self::counts_header) |
+/// | `MaxLength: n` | [`.max_frame(n)`](Self::max_frame), which counts the header too |
+/// | `MaxLength: 0` | [`.unlimited()`](Self::unlimited); what is not said is 1 MiB here |
+///
+/// and two things differ: a length that counts the header but is smaller than it is an error
+/// here, where the seed hangs or loses the boundary, and so is what is left over at the end of
+/// the stream, where the seed drops it.
+///
+/// # Examples
+///
+/// Four bytes of header, of which the last two are the length of what follows:
+///
+/// ```
+/// use socktree_codec::{Decoder, LengthPrefix};
+///
+/// let framing = LengthPrefix::new().header(4).length_at(2, 2).max_frame(4096).build()?;
+/// let mut decoder = Decoder::new(framing);
+/// let mut feed = decoder.feed(b"\x07\x01\x00\x05hello\x07\x00");
+/// assert_eq!(feed.next_frame()?.unwrap().range(), Some(0..9)); // header and payload
+/// assert_eq!(feed.next_frame()?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "options do nothing until `build` makes a framing of them"]
+pub struct LengthPrefix {
+    header: Option<usize>,
+    position: usize,
+    size: usize,
+    little_endian: bool,
+    counts_header: bool,
+    adjust: i64,
+    strip: bool,
+    max: usize,
+}
+
+impl LengthPrefix {
+    /// A header that is a big-endian length of four bytes and nothing else.
+    pub fn new() -> Self {
+        Self {
+            header: None,
+            position: 0,
+            size: 4,
+            little_endian: false,
+            counts_header: false,
+            adjust: 0,
+            strip: false,
+            max: DEFAULT_MAX_FRAME,
+        }
+    }
+
+    /// A header that is a length of one byte.
+    pub fn u8() -> Self {
+        Self::new().length_at(0, 1)
+    }
+
+    /// A header that is a big-endian length of two bytes.
+    pub fn u16_be() -> Self {
+        Self::new().length_at(0, 2)
+    }
+
+    /// A header that is a big-endian length of three bytes.
+    pub fn u24_be() -> Self {
+        Self::new().length_at(0, 3)
+    }
+
+    /// A header that is a big-endian length of four bytes.
+    pub fn u32_be() -> Self {
+        Self::new().length_at(0, 4)
+    }
+
+    /// A header that is a big-endian length of eight bytes.
+    pub fn u64_be() -> Self {
+        Self::new().length_at(0, 8)
+    }
+
+    /// A header that is a little-endian length of two bytes.
+    pub fn u16_le() -> Self {
+        Self::u16_be().little_endian()
+    }
+
+    /// A header that is a little-endian length of three bytes.
+    pub fn u24_le() -> Self {
+        Self::u24_be().little_endian()
+    }
+
+    /// A header that is a little-endian length of four bytes.
+    pub fn u32_le() -> Self {
+        Self::u32_be().little_endian()
+    }
+
+    /// A header that is a little-endian length of eight bytes.
+    pub fn u64_le() -> Self {
+        Self::u64_be().little_endian()
+    }
+
+    /// The size of the header in bytes; not said, it ends where the length field ends.
+    pub fn header(mut self, size: usize) -> Self {
+        self.header = Some(size);
+        self
+    }
+
+    /// Where in the header the length field starts, and its size: 1, 2, 3, 4 or 8 bytes.
+    pub fn length_at(mut self, position: usize, size: usize) -> Self {
+        self.position = position;
+        self.size = size;
+        self
+    }
+
+    /// The length field has its least significant byte first.
+    pub fn little_endian(mut self) -> Self {
+        self.little_endian = true;
+        self
+    }
+
+    /// Whether the length field counts the bytes of the header too.
+    pub fn counts_header(mut self, counts: bool) -> Self {
+        self.counts_header = counts;
+        self
+    }
+
+    /// A number to add to the length field, for protocols that count from elsewhere.
+    ///
+    /// A length that also counts four bytes of an outer layer is adjusted by `-4`; one that
+    /// leaves a checksum of two bytes at the end uncounted, by `2`.
+    pub fn adjust(mut self, by: i64) -> Self {
+        self.adjust = by;
+        self
+    }
+
+    /// Whether frames are handed out without their header.
+    pub fn strip(mut self, strip: bool) -> Self {
+        self.strip = strip;
+        self
+    }
+
+    /// The most bytes a frame may have in all, header included; 1 MiB if not said.
+    pub fn max_frame(mut self, max: usize) -> Self {
+        self.max = max;
+        self
+    }
+
+    /// Lets a frame be as long as its length field can say.
+    ///
+    /// The peer then decides how much memory a frame takes: it has to send that much, since a
+    /// length alone reserves nothing, but nothing else stops it.
+    pub fn unlimited(self) -> Self {
+        self.max_frame(usize::MAX)
+    }
+
+    /// Checks the options and makes a framing of them.
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError`], which names the option, if the length field has an impossible size or
+    /// lies outside the header, if `max_frame` is below the header, or if with `adjust` no value
+    /// of the length field makes a frame.
+    pub fn build(&self) -> Result<Framing, FramingError> {
+        Ok(Framing::from_rules(Rules::Prefix(self.rules()?)))
+    }
+
+    fn rules(&self) -> Result<PrefixRules, FramingError> {
+        let &Self {
+            position,
+            size,
+            adjust,
+            max,
+            ..
+        } = self;
+        let Some(most) = most(size) else {
+            return Err(FramingError::LengthSize { size });
+        };
+        let end = position.checked_add(size);
+        let header = self.header.or(end).unwrap_or(usize::MAX);
+        if header == 0 {
+            return Err(FramingError::Empty { field: "header" });
+        }
+        if end.is_none_or(|end| end > header) {
+            return Err(FramingError::LengthOutsideHeader {
+                position,
+                size,
+                header,
+            });
+        }
+        if max < header {
+            return Err(FramingError::MaxBelowMinimum {
+                max,
+                minimum: header,
+            });
+        }
+        // All arithmetic below is in i128: no option and no length field can overflow it.
+        let counted = if self.counts_header {
+            0
+        } else {
+            header as i128
+        };
+        let extra = counted + i128::from(adjust);
+        let reachable = extra <= max as i128 && i128::from(most) + extra >= header as i128;
+        let Some(extra) = i64::try_from(extra).ok().filter(|_| reachable) else {
+            return Err(FramingError::Adjust { adjust });
+        };
+        let little_endian = self.little_endian;
+        let strip = self.strip;
+        Ok(PrefixRules {
+            header,
+            position,
+            size,
+            little_endian,
+            strip,
+            extra,
+            max,
+        })
+    }
+}
+
+impl Default for LengthPrefix {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TryFrom<LengthPrefix> for Framing {
+    type Error = FramingError;
+
+    fn try_from(options: LengthPrefix) -> Result<Self, FramingError> {
+        options.build()
+    }
+}
+
+/// Checked options: the length field lies inside the header, and `header <= max`.
+#[derive(Debug)]
+pub(crate) struct PrefixRules {
+    header: usize,
+    position: usize,
+    size: usize,
+    little_endian: bool,
+    strip: bool,
+    /// What to add to the length field to have the length of the whole frame.
+    extra: i64,
+    pub(crate) max: usize,
+}
+
+impl PrefixRules {
+    #[inline]
+    pub(crate) fn find(&self, received: &[u8]) -> Result<Boundary, FrameError> {
+        let Some(field) = received
+            .get(..self.header)
+            .and_then(|header| header.get(self.position..self.position + self.size))
+        else {
+            return Ok(Boundary::More { need: self.header });
+        };
+        let length = read_uint(field, self.little_endian);
+        let len = match length.checked_add_signed(self.extra) {
+            Some(total) if total <= self.max as u64 && total >= self.header as u64 => {
+                // `max` is a usize, so this is too.
+                #[expect(clippy::cast_possible_truncation, reason = "checked against `max`")]
+                let total = total as usize;
+                total
+            }
+            outside => return Err(self.refuse(length, outside)),
+        };
+        let start = if self.strip { self.header } else { 0 };
+        Ok(Boundary::Frame {
+            len,
+            payload: start..len,
+        })
+    }
+
+    #[cold]
+    fn refuse(&self, length: u64, total: Option<u64>) -> FrameError {
+        let header = self.header as u64;
+        // No total means a sum outside of u64: below with a negative `extra`, else above.
+        let total = total.unwrap_or(if self.extra < 0 { 0 } else { u64::MAX });
+        if total < header {
+            return FrameError::Malformed { length, header };
+        }
+        FrameError::TooLarge {
+            len: total,
+            max: self.max as u64,
+        }
+    }
+
+    /// A header for a payload of `len` bytes, zero but for the length field.
+    #[inline]
+    pub(crate) fn header(&self, len: usize) -> Result<Affix, EncodeError> {
+        if self.header <= Affix::INLINE {
+            let template = [0; Affix::INLINE];
+            return self.fill(&template[..self.header], len);
+        }
+        self.fill(&vec![0; self.header], len)
+    }
+
+    /// `template` with its length field set for a payload of `len` bytes.
+    pub(crate) fn fill(&self, template: &[u8], len: usize) -> Result<Affix, EncodeError> {
+        if template.len() != self.header {
+            return Err(EncodeError::WrongHeader {
+                len: template.len(),
+                expected: self.header,
+            });
+        }
+        // Both are lengths of slices, each at most isize::MAX.
+        let total = self.header + len;
+        check_max(total, self.max)?;
+        let value = total as i128 - i128::from(self.extra);
+        let most = most(self.size).expect("the size was checked when the framing was built");
+        let value = u64::try_from(value)
+            .ok()
+            .filter(|value| *value <= most)
+            .ok_or(EncodeError::LengthField {
+                value,
+                size: self.size,
+            })?;
+        let field = self.position..self.position + self.size;
+        Ok(Affix::edited(template, |header| {
+            write_uint(&mut header[field], value, self.little_endian);
+        }))
+    }
+}
+
+/// The largest number a field of `size` bytes holds; `None` for sizes that are not possible.
+fn most(size: usize) -> Option<u64> {
+    match size {
+        1 => Some(0xFF),
+        2 => Some(0xFFFF),
+        3 => Some(0xFF_FFFF),
+        4 => Some(0xFFFF_FFFF),
+        8 => Some(u64::MAX),
+        _ => None,
+    }
+}
+
+/// Reads an unsigned number of up to eight bytes.
+///
+/// The sizes that are machine words get a load of their own: this runs once per frame.
+#[inline]
+fn read_uint(field: &[u8], little_endian: bool) -> u64 {
+    if let Ok(bytes) = <[u8; 4]>::try_from(field) {
+        let value = u32::from_be_bytes(bytes);
+        return u64::from(if little_endian {
+            value.swap_bytes()
+        } else {
+            value
+        });
+    }
+    if let Ok(bytes) = <[u8; 2]>::try_from(field) {
+        let value = u16::from_be_bytes(bytes);
+        return u64::from(if little_endian {
+            value.swap_bytes()
+        } else {
+            value
+        });
+    }
+    let shift = |value, byte: &u8| value << 8 | u64::from(*byte);
+    if little_endian {
+        field.iter().rev().fold(0, shift)
+    } else {
+        field.iter().fold(0, shift)
+    }
+}
+
+/// Writes the low bytes of `value`, as many as `field` has.
+#[inline]
+fn write_uint(field: &mut [u8], value: u64, little_endian: bool) {
+    let size = field.len();
+    if little_endian {
+        field.copy_from_slice(&value.to_le_bytes()[..size]);
+    } else {
+        field.copy_from_slice(&value.to_be_bytes()[8 - size..]);
+    }
+}
