@@ -8,6 +8,8 @@ mod os;
 mod reactor;
 mod ready;
 mod remote;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod source;
 mod stats;
 mod timers;
