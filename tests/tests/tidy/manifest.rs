@@ -100,7 +100,7 @@ struct Dependency {
 }
 
 /// Nothing sideways and nothing up, for dev-dependencies too: a leaf crate's tests that need a
-/// sibling belong in `tests/`.
+/// sibling belong in `tests/`. A crate may be its own dev-dependency, to turn a feature on.
 pub(crate) fn arrows_point_down(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in packages(files) {
@@ -117,7 +117,8 @@ pub(crate) fn arrows_point_down(files: &[File]) -> Vec<Finding> {
                 }
                 continue;
             };
-            if to.layer >= from.layer {
+            let itself = to.package == from.package && dependency.kind == Kind::Dev;
+            if to.layer >= from.layer && !itself {
                 let direction = if to.layer == from.layer {
                     "sideways"
                 } else {
@@ -202,13 +203,17 @@ pub(crate) fn inner_dependencies_are_pinned(files: &[File]) -> Vec<Finding> {
                 let name = name.unwrap_or(&entry.key);
                 name.starts_with("socktree") || entry.value.contains("path =")
             });
+            // Itself, to turn a feature on in tests. Without a version, publishing leaves it out.
+            let itself = entry.table == "dev-dependencies"
+                && entry.value.contains("path = \".\"")
+                && !entry.value.contains("version");
             let from_workspace = entry.key.ends_with("workspace") && entry.value == "true"
                 || entry.value.contains("workspace = true");
             // A table of its own may add features beside its `workspace = true`.
             let addition = ["features", "optional", "default-features"]
                 .iter()
                 .any(|key| entry.key == *key);
-            if inner && !from_workspace && !addition {
+            if inner && !from_workspace && !addition && !itself {
                 findings.push(file.finding(entry.line, "take it from the workspace"));
             }
         }
@@ -508,6 +513,8 @@ mod tests {
         expect(rule, &member(table), &[]);
         let own = "[dependencies]\nsocktree-a = { path = \"../a\" }\n";
         expect(rule, &member(own), &["crates/tcp/Cargo.toml:2"]);
+        let itself = "[dev-dependencies]\nsocktree-tcp = { path = \".\", features = [\"b\"] }\n";
+        expect(rule, &member(itself), &[]);
         let versioned = "[dependencies.socktree-a]\nversion = \"0.2\"\n";
         expect(rule, &member(versioned), &["crates/tcp/Cargo.toml:2"]);
     }
