@@ -2,9 +2,9 @@
 
 mod accept;
 mod clock;
+mod register;
 mod turn;
 
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use crossbeam_channel::Receiver;
 use slab::Slab;
 
 pub(crate) use clock::Clock;
+pub use register::RegisterError;
 
 use crate::entry::{Accepting, Entry, Flags, Io, NEVER, NO_TIMER};
 use crate::ready::ReadyList;
@@ -368,40 +369,41 @@ impl<O: Os, T, C> fmt::Debug for Reactor<O, T, C> {
     }
 }
 
-/// A socket could not be taken into the loop; it is closed, the owner's data is here.
-pub struct RegisterError<T> {
-    /// What the system said.
-    pub error: io::Error,
-    /// What was to be registered along with the socket.
-    pub data: T,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{Faults, SimOs};
 
-impl<T> fmt::Debug for RegisterError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegisterError")
-            .field("error", &self.error)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Display for RegisterError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the socket could not be taken into the event loop: {}",
-            self.error
-        )
-    }
-}
-
-impl<T> Error for RegisterError<T> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-impl<T> From<RegisterError<T>> for io::Error {
-    fn from(error: RegisterError<T>) -> Self {
-        error.error
+    /// B08: the sequence of generations runs over its end without a name being re-used.
+    #[test]
+    fn generations_wrap() {
+        let mut reactor = Reactor::<_, u32, ()>::new(SimOs::new(0, Faults::none())).unwrap();
+        reactor.next_generation = u32::MAX - 5;
+        let addr = "10.1.1.1:7".parse().unwrap();
+        let mut stale = Vec::new();
+        for round in 0..12 {
+            let token = reactor
+                .bind(addr, &ListenOptions::default(), round)
+                .unwrap();
+            assert_eq!(token.slot(), 0, "the slot is re-used");
+            assert_eq!(reactor.data(token), Some(&round));
+            for &old in &stale {
+                assert!(reactor.source(old).is_none());
+                assert!(reactor.data_mut(old).is_none());
+                assert!(reactor.remove(old).is_none());
+                // A report collected for a former tenant.
+                let report = Readiness {
+                    token: old.pack(),
+                    readable: true,
+                    ..Default::default()
+                };
+                reactor.reports.push(report);
+                reactor.poll(Some(reactor.now()), || true).unwrap();
+                assert!(reactor.ready.is_empty());
+            }
+            assert_eq!(reactor.remove(token), Some(round));
+            stale.push(token);
+        }
+        assert_eq!(reactor.next_generation, 6);
     }
 }

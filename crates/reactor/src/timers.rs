@@ -170,3 +170,76 @@ impl<V> Timers<V> {
 fn index(place: usize) -> u32 {
     u32::try_from(place).expect("fewer than 2^32 timers fit in memory")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Insert(u64),
+        Cancel(usize),
+        Reschedule(usize, u64),
+        PopDue(u64),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        // Few times, so that many are equal.
+        prop_oneof![
+            3 => (0..20u64).prop_map(Op::Insert),
+            1 => any::<usize>().prop_map(Op::Cancel),
+            2 => (any::<usize>(), 0..20u64).prop_map(|(which, when)| Op::Reschedule(which, when)),
+            1 => (0..20u64).prop_map(Op::PopDue),
+        ]
+    }
+
+    proptest! {
+        /// The heap against a sorted map.
+        #[test]
+        fn behaves_like_a_sorted_map(ops in prop::collection::vec(op(), 1..300)) {
+            let mut timers = Timers::new();
+            let mut model = BTreeMap::new();
+            let mut keys = Vec::<(TimerKey, (u64, u64))>::new();
+            let mut seq = 0;
+            for (value, op) in ops.into_iter().enumerate() {
+                match op {
+                    Op::Insert(when) => {
+                        let key = timers.insert(when, value);
+                        model.insert((when, seq), value);
+                        keys.push((key, (when, seq)));
+                        seq += 1;
+                    }
+                    Op::Cancel(which) if !keys.is_empty() => {
+                        let (key, place) = keys[which % keys.len()];
+                        prop_assert_eq!(timers.cancel(key), model.remove(&place));
+                    }
+                    Op::Reschedule(which, when) if !keys.is_empty() => {
+                        let at = which % keys.len();
+                        let (key, place) = keys[at];
+                        if let Some(value) = model.remove(&place) {
+                            prop_assert_eq!(timers.when(key.node()), place.0);
+                            timers.reschedule(key.node(), when);
+                            model.insert((when, seq), value);
+                            keys[at] = (TimerKey { node: key.node(), seq }, (when, seq));
+                            seq += 1;
+                        }
+                    }
+                    Op::PopDue(now) => {
+                        let first = model.first_key_value().map(|(&place, _)| place);
+                        let due = first.filter(|place| place.0 <= now);
+                        let expected = due.and_then(|place| model.remove(&place));
+                        prop_assert_eq!(timers.pop_due(now), expected);
+                    }
+                    Op::Cancel(_) | Op::Reschedule(..) => {}
+                }
+                prop_assert_eq!(timers.len(), model.len());
+                let next = model.first_key_value().map(|(place, _)| place.0);
+                prop_assert_eq!(timers.next(), next);
+            }
+        }
+    }
+}

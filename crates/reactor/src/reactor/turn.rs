@@ -134,7 +134,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     ///
     /// Commands come first, then sockets, then what is due by time: a deadline is given only
     /// after the bytes that might have moved it. A source that stays readable is given again
-    /// up to [`READ_BURST`](crate::limits::READ_BURST) times and then waits behind the
+    /// up to [`READ_BURST`] times and then waits behind the
     /// others. Stopping early is fine: nothing is lost, the rest comes in the next turn.
     #[inline]
     pub fn next_event(&mut self) -> Option<Event<O, C>> {
