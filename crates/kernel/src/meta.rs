@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::actor::Actor;
 use crate::ctx::Ctx;
@@ -109,6 +110,11 @@ impl MetaScope {
     /// The worker that the parent lives on.
     pub fn worker(&self) -> WorkerId {
         self.worker
+    }
+
+    /// The time by the node's clock, which is virtual in a simulation.
+    pub fn now(&self) -> Instant {
+        self.node.workers()[self.worker.index()].now()
     }
 
     /// What the node's driver factory gave out as the handle of this worker's driver.

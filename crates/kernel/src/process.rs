@@ -288,7 +288,9 @@ impl<A: Actor> Process<A> {
         let reason = cell.ending.clone().unwrap_or(Reason::Kill);
         let node = &self.core.node;
         let (name, aliases) = self.core.release(self.core.pid);
+        let mut started = false;
         if let Some(mut actor) = cell.actor.take() {
+            started = true;
             let trap_exit = &mut cell.trap_exit;
             let ended = caught(|| {
                 actor.terminate(&mut Ctx::new(self, trap_exit, None), &reason);
@@ -307,7 +309,8 @@ impl<A: Actor> Process<A> {
             }
         }
         drop(cell);
-        if reason.is_clean() {
+        // What never started is its spawner's to report.
+        if reason.is_clean() || !started {
             log::debug!("{} {}: {reason}", self.core.pid, type_name::<A>());
         } else {
             log::error!("{} {}: {reason}", self.core.pid, type_name::<A>());

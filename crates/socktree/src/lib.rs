@@ -1,2 +1,55 @@
-//! Supervised TCP: every listener and connection is a meta-process with an owner, a mailbox and a reason when it ends.
+//! Supervised TCP: every listener and every connection is a meta-process with an address, an
+//! owner, a mailbox and a reason when it ends; user code is plain functions on actors.
+//!
+//! ```no_run
+//! use socktree::{Actor, Ctx, Flow, NodeError, Source, TcpEvent, TcpServer};
+//!
+//! struct Echo;
+//!
+//! impl Actor for Echo {
+//!     type Msg = TcpEvent;
+//!
+//!     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+//!         let server = ctx.spawn_meta(TcpServer::bind("127.0.0.1:7171"))?; // owner: this process
+//!         println!("listening on {}", server.local_addr());
+//!         Ok(())
+//!     }
+//!
+//!     fn handle(&mut self, _ctx: &mut Ctx<'_, Self>, _from: Source, event: TcpEvent) -> Flow {
+//!         if let TcpEvent::Data { conn, data } = event {
+//!             conn.write(data);
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), NodeError> {
+//!     socktree::node("echo@localhost").run(Echo)
+//! }
+//! ```
 #![forbid(unsafe_code)]
+
+#[doc(inline)]
+pub use socktree_buffer as buffer;
+#[doc(inline)]
+pub use socktree_codec as codec;
+#[doc(inline)]
+pub use socktree_kernel as kernel;
+#[doc(inline)]
+pub use socktree_reactor as reactor;
+#[doc(inline)]
+pub use socktree_tcp as tcp;
+#[doc(inline)]
+pub use socktree_tls as tls;
+
+pub use socktree_codec::{Decoder, Framing, LengthPrefix};
+pub use socktree_kernel::{
+    Actor, Address, Alias, Ctx, Down, Exit, Flow, Name, NoMessages, Node, NodeBuilder, NodeError,
+    Pid, Reason, RelationError, Restart, SendError, Source, SpawnError, SpawnOptions, StopReport,
+    Supervisor, Target, TimerRef, protocol,
+};
+pub use socktree_reactor::Keepalive;
+pub use socktree_tcp::{
+    Conn, ConnectError, DisconnectReason, Endpoint, ListenError, NoWorker, Overflow, ServerHandle,
+    TcpConnection, TcpEvent, TcpServer, TryWriteError, WriteMarks, Written, node,
+};

@@ -1,0 +1,265 @@
+//! An outgoing connection.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use socktree_kernel::{Actor, Ctx, Meta, SpawnError, Target};
+
+use crate::conn::Conn;
+use crate::connection::{Birth, Group, Shared};
+use crate::driver::Attempt;
+use crate::endpoint::Endpoint;
+use crate::event::{DisconnectReason, TcpEvent};
+use crate::node::{NoDriver, TcpHandle};
+use crate::options::{ConnectionOptions, connection_options};
+use crate::route::OwnerSink;
+use crate::server::{Routed, ToParent};
+
+/// How long an attempt to connect may take in all, unless said otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How an attempt's outcome is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    Wait,
+    Event,
+}
+
+/// Makes a connection to somewhere, a meta-process like those that a server accepts.
+///
+/// All addresses of a name are tried in the system's order, within one
+/// [`connect_timeout`](Self::connect_timeout).
+///
+/// # Examples
+///
+/// ```no_run
+/// use socktree_kernel::{Actor, Ctx, Flow, Reason, Source};
+/// use socktree_tcp::{TcpConnection, TcpEvent};
+///
+/// struct Client;
+///
+/// impl Actor for Client {
+///     type Msg = TcpEvent;
+///
+///     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+///         let conn = ctx.spawn_meta(TcpConnection::connect("localhost:7171"))?;
+///         conn.write("hello\n");
+///         Ok(())
+///     }
+///
+///     fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, event: TcpEvent) -> Flow {
+///         match event {
+///             TcpEvent::Data { data, .. } => println!("{data:?}"),
+///             TcpEvent::Disconnect { .. } => return Err(Reason::Normal),
+///             _ => {}
+///         }
+///         Ok(())
+///     }
+/// }
+/// # socktree_tcp::node("client@localhost").run(Client)?;
+/// # Ok::<(), socktree_kernel::NodeError>(())
+/// ```
+#[derive(Debug)]
+pub struct TcpConnection<R = ToParent> {
+    endpoint: Endpoint,
+    pub(crate) options: ConnectionOptions,
+    timeout: Duration,
+    style: Style,
+    owner: Option<Target>,
+    routed: PhantomData<fn() -> R>,
+}
+
+impl TcpConnection {
+    fn new(endpoint: Endpoint, style: Style) -> Self {
+        Self {
+            endpoint,
+            options: ConnectionOptions::default(),
+            timeout: CONNECT_TIMEOUT,
+            style,
+            owner: None,
+            routed: PhantomData,
+        }
+    }
+
+    /// Connects while [`Ctx::spawn_meta`] waits, which gives out a connection that is established,
+    /// or the error. The worker goes on meanwhile under another thread.
+    pub fn connect(endpoint: impl Into<Endpoint>) -> Self {
+        Self::new(endpoint.into(), Style::Wait)
+    }
+
+    /// Connects while the process goes on: [`Ctx::spawn_meta`] gives out the handle at once, and
+    /// [`TcpEvent::Connect`] or [`TcpEvent::ConnectFailed`] tells the outcome. What is written
+    /// before goes out when the connection is established.
+    pub fn open(endpoint: impl Into<Endpoint>) -> Self {
+        Self::new(endpoint.into(), Style::Event)
+    }
+
+    /// Gives the connection to another process, by name or by pid.
+    #[must_use]
+    pub fn process(self, owner: impl Into<Target>) -> TcpConnection<Routed> {
+        TcpConnection {
+            endpoint: self.endpoint,
+            options: self.options,
+            timeout: self.timeout,
+            style: self.style,
+            owner: Some(owner.into()),
+            routed: PhantomData,
+        }
+    }
+}
+
+impl<R> TcpConnection<R> {
+    /// How long it may take, looking up the name included. 10 seconds by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, at_most: Duration) -> Self {
+        self.timeout = at_most;
+        self
+    }
+
+    connection_options!();
+
+    fn start<A: Actor>(self, ctx: &mut Ctx<'_, A>, sink: OwnerSink) -> Result<Conn, ConnectError> {
+        let scope = ctx.meta_scope();
+        let handle = TcpHandle::of(&scope, sink.worker())?;
+        let alias = scope.new_alias();
+        let group = Arc::new(Group {
+            options: self.options,
+            scope: scope.clone(),
+            station: handle.station(),
+            server: None,
+        });
+        let shared = Arc::new(Shared::new(alias, sink.pid(), group));
+        let mut life = scope.register(alias, Arc::clone(&shared) as _)?;
+        life.bind(sink.pid()).map_err(|_| ConnectError::NoOwner)?;
+        let conn = Conn(Arc::clone(&shared));
+        let birth = Birth {
+            shared,
+            sink,
+            life,
+            connecting: true,
+        };
+        let deadline = ctx.now().checked_add(self.timeout);
+        let (tell, told) = mpsc::sync_channel(1);
+        let waits = self.style == Style::Wait;
+        let attempt = Attempt {
+            birth,
+            addrs: self.endpoint.literal().into_iter().collect(),
+            deadline,
+            tell: waits.then_some(tell),
+        };
+        if !waits {
+            begin(handle, self.endpoint, attempt)?;
+            return Ok(conn);
+        }
+        let endpoint = self.endpoint.clone();
+        let outcome = ctx.blocking(|| {
+            begin(handle, self.endpoint, attempt)?;
+            Ok(told.recv())
+        });
+        match outcome.map_err(ConnectError::NoDriver)? {
+            Ok(Ok(())) => Ok(conn),
+            Ok(Err(reason)) => Err(ConnectError::Failed { endpoint, reason }),
+            // The node stops, and the driver has gone with the attempt.
+            Err(_) => Err(ConnectError::Spawn(SpawnError::Stopping)),
+        }
+    }
+}
+
+/// Hands the attempt to the driver; a name is looked up first, on a thread of its own.
+fn begin(handle: TcpHandle, endpoint: Endpoint, attempt: Attempt) -> Result<(), NoDriver> {
+    if !attempt.addrs.is_empty() {
+        return handle.connect(attempt);
+    }
+    let look_up = move || {
+        let mut attempt = attempt;
+        match endpoint.resolve() {
+            Ok(addrs) => attempt.addrs = addrs,
+            Err(error) => log::debug!("{endpoint}: {error}"),
+        }
+        // Without an address the driver tells the failure, as it does for every other.
+        if handle.connect(attempt).is_err() {
+            log::debug!("{endpoint}: looked up for a node that has stopped");
+        }
+    };
+    if let Err(error) = thread::Builder::new()
+        .name("socktree-resolve".into())
+        .spawn(look_up)
+    {
+        // Dropping the attempt ends the meta-process and tells whoever waits.
+        log::error!("no thread to look up a name: {error}");
+    }
+    Ok(())
+}
+
+impl<A: Actor> Meta<A> for TcpConnection
+where
+    A::Msg: From<TcpEvent>,
+{
+    type Handle = Conn;
+    type Error = ConnectError;
+
+    fn spawn(self, ctx: &mut Ctx<'_, A>) -> Result<Conn, ConnectError> {
+        let sink = ctx.sink();
+        self.start(ctx, sink)
+    }
+}
+
+impl<A: Actor> Meta<A> for TcpConnection<Routed> {
+    type Handle = Conn;
+    type Error = ConnectError;
+
+    fn spawn(mut self, ctx: &mut Ctx<'_, A>) -> Result<Conn, ConnectError> {
+        let owner = self.owner.take().ok_or(ConnectError::NoOwner)?;
+        let sink = ctx.meta_scope().find(&owner).ok_or(ConnectError::NoOwner)?;
+        self.start(ctx, sink)
+    }
+}
+
+/// Why an outgoing connection could not be made. Nothing is left open.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No address took the connection, or not in time; the reason is the last one's.
+    Failed {
+        /// What was to be connected to.
+        endpoint: Endpoint,
+        /// Why not.
+        reason: DisconnectReason,
+    },
+    /// The process that should own it is not alive, or takes no [`TcpEvent`]s.
+    NoOwner,
+    /// The process is ending.
+    Spawn(SpawnError),
+    /// The node was made without TCP.
+    NoDriver(NoDriver),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed { endpoint, reason } => {
+                write!(f, "cannot connect to {endpoint}: {reason}")
+            }
+            Self::NoOwner => f.write_str("the process that should own the connection is not there"),
+            Self::Spawn(error) => error.fmt(f),
+            Self::NoDriver(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+impl From<SpawnError> for ConnectError {
+    fn from(error: SpawnError) -> Self {
+        Self::Spawn(error)
+    }
+}
+
+impl From<NoDriver> for ConnectError {
+    fn from(error: NoDriver) -> Self {
+        Self::NoDriver(error)
+    }
+}

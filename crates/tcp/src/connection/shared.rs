@@ -1,0 +1,459 @@
+//! What a connection's handles share with its driver: the write queue, counters, addresses.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use socktree_codec::Framing;
+use socktree_kernel::{
+    Alias, Envelope, Inspection, MetaExit, MetaPort, MetaScope, Pid, SendError, Source,
+};
+use socktree_reactor::Token;
+
+use crate::conn::{TryWriteError, Written};
+use crate::options::ConnectionOptions;
+use crate::server::ServerShared;
+
+/// Payloads up to this size are copied behind their header instead of going out as a slice of
+/// their own: a second slice costs the system more than the copy.
+const JOIN_BELOW: usize = 1024;
+
+/// What other threads tell the driver of a connection.
+#[derive(Debug)]
+pub(crate) enum Tell {
+    /// Something was written, or is to be shut.
+    Flush,
+    /// The owner's mailbox has room again.
+    Room,
+    /// The owner has paused or resumed reading.
+    Pause,
+    /// The meta-process was told to end.
+    Exit(MetaExit),
+}
+
+/// A worker's driver, as connections of that worker see it from other threads.
+pub(crate) trait Station: Send + Sync {
+    fn tell(&self, token: Token, what: Tell);
+}
+
+/// What the connections of one server on one worker have in common.
+pub(crate) struct Group {
+    pub(crate) options: ConnectionOptions,
+    pub(crate) scope: MetaScope,
+    pub(crate) station: Arc<dyn Station>,
+    /// `None` for an outgoing connection.
+    pub(crate) server: Option<Arc<ServerShared>>,
+}
+
+/// How the owner ends the writing side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shut {
+    /// Our direction only.
+    Write,
+    /// Both, in good order.
+    Close,
+    /// Both, at once.
+    Reset,
+    /// The hard mark would have been passed, with so many bytes waiting.
+    Slow(usize),
+}
+
+/// Bytes waiting for the driver to take them.
+#[derive(Default)]
+struct Queue {
+    /// The first, or nothing. Most connections have at most one, and then need no buffer.
+    first: Bytes,
+    rest: VecDeque<Bytes>,
+    /// Bytes ever taken; with `sent` this gives how many wait.
+    accepted: u64,
+    shut: Option<Shut>,
+    /// The driver has been told and has not looked yet.
+    told: bool,
+    closed: bool,
+    /// An exit that came before the driver knew the connection.
+    early_exit: Option<MetaExit>,
+}
+
+/// What the driver takes out of the queue in one go.
+pub(crate) struct Taken {
+    pub(crate) first: Bytes,
+    pub(crate) rest: VecDeque<Bytes>,
+    pub(crate) shut: Option<Shut>,
+}
+
+/// The half of a connection that any thread may touch.
+pub(crate) struct Shared {
+    alias: Alias,
+    owner: Pid,
+    group: Arc<Group>,
+    /// Ours and the peer's, once there is a connection.
+    addrs: OnceLock<(SocketAddr, SocketAddr)>,
+    /// The driver's name for it; `NO_TOKEN` until it has one.
+    token: AtomicU64,
+    queue: Mutex<Queue>,
+    /// Bytes handed to the system. Written by the driver alone.
+    sent: AtomicU64,
+    /// Bytes read. Written by the driver alone.
+    received: AtomicU64,
+    /// The driver will look at the queue in this turn anyway: it need not be told.
+    watched: AtomicBool,
+    /// A writer was told to hold back, and has not been told to go on.
+    throttled: AtomicBool,
+    /// The owner does not want to read.
+    paused: AtomicBool,
+}
+
+/// No token yet. A token's bits are never all ones.
+const NO_TOKEN: u64 = u64::MAX;
+
+impl Shared {
+    pub(crate) fn new(alias: Alias, owner: Pid, group: Arc<Group>) -> Self {
+        Self {
+            alias,
+            owner,
+            group,
+            addrs: OnceLock::new(),
+            token: AtomicU64::new(NO_TOKEN),
+            queue: Mutex::default(),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
+            throttled: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn alias(&self) -> Alias {
+        self.alias
+    }
+
+    pub(crate) fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    pub(crate) fn framing(&self) -> &Framing {
+        &self.group.options.framing
+    }
+
+    pub(crate) fn source(&self) -> Source {
+        Source::Meta {
+            alias: self.alias,
+            parent: self.group.scope.parent(),
+        }
+    }
+
+    pub(crate) fn peer_addr(&self) -> SocketAddr {
+        self.addrs.get().map_or_else(unspecified, |(_, peer)| *peer)
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.addrs
+            .get()
+            .map_or_else(unspecified, |(local, _)| *local)
+    }
+
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bytes_out(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.waiting(&self.queue())
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "what waits is in memory")]
+    fn waiting(&self, queue: &Queue) -> usize {
+        (queue.accepted - self.sent.load(Ordering::Acquire)) as usize
+    }
+
+    // The owner's side.
+
+    pub(crate) fn write(&self, bytes: Bytes) -> Written {
+        self.write_parts(&[], bytes, &[])
+    }
+
+    pub(crate) fn write_parts(&self, header: &[u8], payload: Bytes, trailer: &[u8]) -> Written {
+        let len = header.len() + payload.len() + trailer.len();
+        let mut queue = self.queue();
+        if queue.closed || queue.shut.is_some() {
+            return Written::Ended;
+        }
+        let waiting = self.waiting(&queue);
+        if waiting > 0 && waiting.saturating_add(len) > self.group.options.marks.hard {
+            queue.shut = Some(Shut::Slow(waiting));
+            self.announce(queue);
+            return Written::Ended;
+        }
+        queue.push_parts(header, payload, trailer);
+        self.accepted(queue, waiting, len)
+    }
+
+    pub(crate) fn try_write(&self, bytes: Bytes) -> Result<Written, TryWriteError> {
+        let len = bytes.len();
+        let mut queue = self.queue();
+        if queue.closed || queue.shut.is_some() {
+            return Err(TryWriteError::Ended(bytes));
+        }
+        let waiting = self.waiting(&queue);
+        if waiting > 0 && waiting.saturating_add(len) > self.group.options.marks.hard {
+            return Err(TryWriteError::Full(bytes));
+        }
+        queue.push(bytes);
+        Ok(self.accepted(queue, waiting, len))
+    }
+
+    fn accepted(&self, mut queue: MutexGuard<'_, Queue>, waiting: usize, len: usize) -> Written {
+        queue.accepted += len as u64;
+        let throttled = waiting + len > self.group.options.marks.high;
+        if throttled {
+            self.throttled.store(true, Ordering::Relaxed);
+        }
+        if len > 0 {
+            self.announce(queue);
+        }
+        if throttled {
+            Written::Throttled
+        } else {
+            Written::Queued
+        }
+    }
+
+    pub(crate) fn shut(&self, how: Shut) {
+        let mut queue = self.queue();
+        let stronger = match queue.shut {
+            None => true,
+            Some(Shut::Write) => how != Shut::Write,
+            Some(Shut::Close) => how == Shut::Reset,
+            Some(Shut::Reset | Shut::Slow(_)) => false,
+        };
+        if stronger && !queue.closed {
+            queue.shut = Some(how);
+            self.announce(queue);
+        }
+    }
+
+    pub(crate) fn pause(&self, on: bool) {
+        if self.paused.swap(on, Ordering::AcqRel) != on {
+            self.tell(Tell::Pause);
+        }
+    }
+
+    /// Tells the driver that there is something in the queue, unless it knows or will look.
+    ///
+    /// The driver takes `watched` back *before* it takes the lock to empty the queue. So whoever
+    /// finds `watched` set under the lock has put its bytes there in time.
+    fn announce(&self, mut queue: MutexGuard<'_, Queue>) {
+        if queue.told || self.watched.load(Ordering::Relaxed) {
+            return;
+        }
+        queue.told = true;
+        drop(queue);
+        self.tell(Tell::Flush);
+    }
+
+    /// A driver that does not know the connection yet looks for itself when it does.
+    pub(crate) fn tell(&self, what: Tell) {
+        if let Some(token) = self.token() {
+            self.group.station.tell(token, what);
+        }
+    }
+
+    fn token(&self) -> Option<Token> {
+        match self.token.load(Ordering::Acquire) {
+            NO_TOKEN => None,
+            packed => Some(Token::from_bits(packed)),
+        }
+    }
+
+    // The driver's side.
+
+    /// The driver knows the connection from now on. What came before is still to be looked at;
+    /// an exit is given out here.
+    pub(crate) fn begin(&self, token: Token) -> Option<MetaExit> {
+        let mut queue = self.queue();
+        self.token.store(token.to_bits(), Ordering::Release);
+        queue.early_exit.take()
+    }
+
+    pub(crate) fn connected(&self, local: SocketAddr, peer: SocketAddr) {
+        // Set once: an outgoing connection that tries several addresses connects to one.
+        let _again = self.addrs.set((local, peer));
+    }
+
+    pub(crate) fn watch(&self) {
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take(&self) -> Taken {
+        self.watched.store(false, Ordering::Relaxed);
+        let mut queue = self.queue();
+        queue.told = false;
+        Taken {
+            first: std::mem::take(&mut queue.first),
+            rest: std::mem::take(&mut queue.rest),
+            shut: queue.shut,
+        }
+    }
+
+    pub(crate) fn count_received(&self, bytes: usize) {
+        let received = self.received.load(Ordering::Relaxed);
+        self.received
+            .store(received + bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_sent(&self, bytes: usize) {
+        let sent = self.sent.load(Ordering::Relaxed);
+        self.sent.store(sent + bytes as u64, Ordering::Release);
+    }
+
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.throttled.load(Ordering::Relaxed)
+    }
+
+    /// Whether a throttled writer can go on; it is told once.
+    pub(crate) fn release_throttled(&self) -> bool {
+        let queue = self.queue();
+        let room = self.waiting(&queue) <= self.group.options.marks.low;
+        room && self.throttled.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// Nothing can be written any more; what waited is dropped.
+    pub(crate) fn close(&self) {
+        let mut queue = self.queue();
+        queue.closed = true;
+        let dropped = (
+            std::mem::take(&mut queue.first),
+            std::mem::take(&mut queue.rest),
+        );
+        drop(queue);
+        drop(dropped);
+    }
+}
+
+impl Queue {
+    fn push(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.first.is_empty() && self.rest.is_empty() {
+            self.first = bytes;
+        } else {
+            self.rest.push_back(bytes);
+        }
+    }
+
+    fn push_parts(&mut self, header: &[u8], payload: Bytes, trailer: &[u8]) {
+        if header.is_empty() && trailer.is_empty() {
+            return self.push(payload);
+        }
+        if payload.len() <= JOIN_BELOW {
+            let mut joined = BytesMut::with_capacity(header.len() + payload.len() + trailer.len());
+            joined.extend_from_slice(header);
+            joined.extend_from_slice(&payload);
+            joined.extend_from_slice(trailer);
+            return self.push(joined.freeze());
+        }
+        self.push(Bytes::copy_from_slice(header));
+        self.push(payload);
+        self.push(Bytes::copy_from_slice(trailer));
+    }
+}
+
+fn unspecified() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("alias", &self.alias)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MetaPort for Shared {
+    /// Takes bytes in the usual forms and writes them, as the seed's `Send(id, MessageTCP)` does.
+    fn send(&self, _from: Source, message: Envelope) -> Result<(), SendError<Envelope>> {
+        let refused = |error| match error {
+            TryWriteError::Full(_) => SendError::Full(()),
+            TryWriteError::Ended(_) => SendError::Terminated(()),
+        };
+        // What is refused must come back as it was, so the envelope is opened on a copy of the
+        // bytes' handle where there is one, and rebuilt where there is not.
+        let message = match message.open::<Bytes>() {
+            Ok(bytes) => {
+                return self
+                    .try_write(bytes.clone())
+                    .map(drop)
+                    .map_err(refused)
+                    .map_err(|error| error.map(|()| Envelope::new(bytes)));
+            }
+            Err(message) => message,
+        };
+        let message = match message.open::<Vec<u8>>() {
+            Ok(bytes) => {
+                return self
+                    .try_write(Bytes::from(bytes))
+                    .map(drop)
+                    .map_err(give_back_vec);
+            }
+            Err(message) => message,
+        };
+        match message.open::<&'static str>() {
+            Ok(text) => self
+                .try_write(Bytes::from_static(text.as_bytes()))
+                .map(drop)
+                .map_err(refused)
+                .map_err(|error| error.map(|()| Envelope::new(text))),
+            Err(message) => Err(SendError::NotAccepted(message)),
+        }
+    }
+
+    fn exit(&self, why: MetaExit) {
+        let mut queue = self.queue();
+        if self.token.load(Ordering::Acquire) == NO_TOKEN {
+            queue.early_exit = Some(why);
+            return;
+        }
+        drop(queue);
+        self.tell(Tell::Exit(why));
+    }
+
+    fn inspect(&self) -> Inspection {
+        let owner = self.group.scope.name_of(self.owner);
+        vec![
+            ("local", self.local_addr().to_string()),
+            ("remote", self.peer_addr().to_string()),
+            (
+                "process",
+                owner.map_or_else(|| self.owner.to_string(), |n| n.as_str().to_owned()),
+            ),
+            ("bytes in", self.bytes_in().to_string()),
+            ("bytes out", self.bytes_out().to_string()),
+            ("queued", self.queued().to_string()),
+            ("paused", self.is_paused().to_string()),
+            ("throttled", self.is_throttled().to_string()),
+        ]
+    }
+}
+
+fn give_back_vec(error: TryWriteError) -> SendError<Envelope> {
+    match error {
+        TryWriteError::Full(bytes) => SendError::Full(Envelope::new(Vec::from(bytes))),
+        TryWriteError::Ended(bytes) => SendError::Terminated(Envelope::new(Vec::from(bytes))),
+    }
+}

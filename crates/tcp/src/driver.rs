@@ -1,0 +1,323 @@
+//! A worker's driver: it serves the listeners and connections of that worker.
+
+mod accept;
+mod command;
+mod connect;
+
+use std::mem;
+use std::sync::Arc;
+
+use socktree_buffer::{BufferPool, ReadBuffer};
+use socktree_kernel::{Driver, MetaExit, MetaLife, Receipt, Wait, WorkerId};
+use socktree_reactor::{Event, Os, Reactor, SourceIo, SourceMut, Token};
+
+pub(crate) use command::{Attempt, Command};
+
+use crate::connection::{Connection, Fate, Tell};
+use crate::driver::connect::Connecting;
+use crate::event::DisconnectReason;
+use crate::node::Line;
+use crate::server::ServerShared;
+
+/// Readiness that one turn serves before processes get to run. A bulk connection ends its turn
+/// earlier.
+const EVENTS_PER_TURN: usize = 1024;
+
+/// What a source of the loop is.
+pub(crate) enum Owned {
+    Connection(Box<Connection>),
+    /// An attempt to connect, with what is left to try.
+    Connecting(Box<Connecting>),
+    Listener(Box<Listening>),
+    /// Nothing, while an attempt becomes a connection.
+    Vacant,
+}
+
+pub(crate) struct Listening {
+    server: Arc<ServerShared>,
+    life: MetaLife,
+}
+
+pub(crate) struct TcpDriver<O: Os> {
+    reactor: Reactor<O, Owned, Command<O>>,
+    worker: WorkerId,
+    line: Arc<Line<O>>,
+    buffer: ReadBuffer,
+    /// Connections to look at when the processes have run.
+    touched: Vec<Token>,
+    /// The last turn ended in the middle, to let processes run.
+    in_turn: bool,
+    /// Connections whose owner has been told of the end and whose socket is still there.
+    lingering: usize,
+}
+
+impl<O: Os> TcpDriver<O> {
+    pub(crate) fn new(
+        reactor: Reactor<O, Owned, Command<O>>,
+        worker: WorkerId,
+        line: Arc<Line<O>>,
+        pool: &BufferPool,
+    ) -> Self {
+        let buffer = ReadBuffer::new(pool);
+        Self {
+            reactor,
+            worker,
+            line,
+            buffer,
+            touched: Vec::new(),
+            in_turn: false,
+            lingering: 0,
+        }
+    }
+
+    /// Does something with a connection, and what follows from it.
+    #[inline]
+    fn with(
+        &mut self,
+        token: Token,
+        step: impl FnOnce(&mut Connection, &mut SourceIo<'_, O, Command<O>>) -> Fate,
+    ) {
+        if let Some(SourceMut {
+            data: Owned::Connection(connection),
+            mut io,
+        }) = self.reactor.source(token)
+        {
+            let fate = step(connection, &mut io);
+            if !matches!(fate, Fate::Lives) {
+                self.apply(token, fate);
+            }
+        }
+    }
+
+    /// Reads once; true if the processes should run before more is read.
+    ///
+    /// The owner's answers need not be announced one by one: the connection is looked at once the
+    /// owner has run.
+    #[inline]
+    fn readable(&mut self, token: Token) -> bool {
+        let Some(SourceMut {
+            data: Owned::Connection(connection),
+            mut io,
+        }) = self.reactor.source(token)
+        else {
+            return false;
+        };
+        touch(&mut self.touched, token, connection);
+        match connection.read(&mut io, &mut self.buffer) {
+            Fate::Lives => false,
+            Fate::Hot => true,
+            fate => {
+                self.apply(token, fate);
+                false
+            }
+        }
+    }
+
+    #[cold]
+    fn apply(&mut self, token: Token, fate: Fate) {
+        match fate {
+            Fate::Lives | Fate::Hot => {}
+            Fate::Lingers(reason) => {
+                let Some(SourceMut {
+                    data: Owned::Connection(connection),
+                    mut io,
+                }) = self.reactor.source(token)
+                else {
+                    return;
+                };
+                if !connection.is_lingering() {
+                    self.lingering += 1;
+                    connection.linger(&mut io, reason);
+                }
+            }
+            Fate::Ends(reason) => self.end(token, reason),
+            Fate::Resets(reason) => {
+                if let Some(mut source) = self.reactor.source(token) {
+                    // A socket that is no longer connected needs no reset.
+                    let _not_connected = source.io.set_reset_on_close();
+                }
+                self.end(token, reason);
+            }
+        }
+    }
+
+    /// Closes the socket, and only then tells anyone.
+    fn end(&mut self, token: Token, reason: DisconnectReason) {
+        match self.reactor.remove(token) {
+            Some(Owned::Connection(mut connection)) => {
+                if connection.is_lingering() {
+                    self.lingering -= 1;
+                }
+                if let Some(server) = &connection.shared.group().server {
+                    server.count_ended();
+                }
+                log::debug!("{}: {reason}", connection.shared.alias());
+                connection.tell_end(reason, false);
+            }
+            Some(Owned::Connecting(connecting)) => connecting.fail(reason),
+            Some(Owned::Listener(_) | Owned::Vacant) | None => {}
+        }
+    }
+
+    /// One event; true if the processes should run before the next.
+    fn serve(&mut self, event: Event<O, Command<O>>) -> bool {
+        match event {
+            Event::Readable(token) => return self.readable(token),
+            Event::Writable(token) => self.with(token, |connection, io| connection.writable(io)),
+            Event::Hangup(token) => self.with(token, |connection, io| connection.hung_up(io)),
+            Event::Deadline(token) => {
+                let now = self.reactor.now();
+                self.with(token, |connection, io| connection.deadline(io, now));
+                self.connect_deadline(token);
+            }
+            Event::Accepted {
+                listener,
+                stream,
+                peer,
+            } => self.accepted(listener, stream, peer),
+            Event::Connected(token) => self.connected(token),
+            Event::ConnectFailed { token, error } => {
+                self.connect_failed(token, DisconnectReason::from_io(&error));
+            }
+            Event::ListenerFailed { token, error } => self.listener_failed(token, error),
+            Event::Command(command) => self.command(command),
+        }
+        false
+    }
+
+    fn command(&mut self, command: Command<O>) {
+        match command {
+            Command::Tell(token, what) => self.told(token, what),
+            Command::Listen {
+                listener,
+                server,
+                life,
+            } => self.listen(listener, server, life),
+            Command::Adopt(adopt) => {
+                let (stream, peer, server, sink) = *adopt;
+                self.adopt(stream, peer, &server, sink);
+            }
+            Command::Connect(attempt) => self.connect(*attempt),
+        }
+    }
+
+    fn told(&mut self, token: Token, what: Tell) {
+        if let Tell::Exit(why) = what {
+            return self.exit(token, why);
+        }
+        self.with(token, |connection, io| match what {
+            Tell::Flush => connection.flush(io),
+            Tell::Room => connection.room(io),
+            Tell::Pause => {
+                connection.pause(io);
+                Fate::Lives
+            }
+            Tell::Exit(_) => Fate::Lives,
+        });
+    }
+
+    fn exit(&mut self, token: Token, why: MetaExit) {
+        match self.reactor.data_mut(token) {
+            Some(Owned::Connection(_)) => {
+                self.with(token, |connection, io| exit_connection(connection, io, why));
+            }
+            Some(Owned::Connecting(_)) => self.end(token, DisconnectReason::ParentDown),
+            Some(Owned::Listener(_)) => self.close_listener(token, why),
+            Some(Owned::Vacant) | None => {}
+        }
+    }
+}
+
+/// What a connection does when it is told to end.
+fn exit_connection<O: Os, C>(
+    connection: &mut Connection,
+    io: &mut SourceIo<'_, O, C>,
+    why: MetaExit,
+) -> Fate {
+    let (reason, exit) = match why {
+        MetaExit::Requested(exit) if exit.is_clean() => {
+            connection.begin_close(io);
+            return connection.flush(io);
+        }
+        MetaExit::Requested(_) => return Fate::Ends(DisconnectReason::Aborted),
+        MetaExit::ParentEnded(exit) => (DisconnectReason::ParentDown, exit),
+        MetaExit::OwnerEnded(exit) => (DisconnectReason::OwnerDown, exit),
+    };
+    if exit.is_clean() {
+        connection.leave(io, reason)
+    } else {
+        Fate::Ends(reason)
+    }
+}
+
+#[inline]
+fn touch(touched: &mut Vec<Token>, token: Token, connection: &mut Connection) {
+    if !mem::replace(&mut connection.touched, true) {
+        connection.shared.watch();
+        touched.push(token);
+    }
+}
+
+impl<O: Os> Driver for TcpDriver<O> {
+    fn turn(&mut self, wait: Wait, may_sleep: &dyn Fn() -> bool) {
+        if !mem::take(&mut self.in_turn) {
+            let until = match wait {
+                Wait::No => Some(self.reactor.now()),
+                Wait::Until(at) => Some(at),
+                Wait::Forever => None,
+            };
+            let allowed = wait != Wait::No;
+            if let Err(error) = self.reactor.poll(until, || allowed && may_sleep()) {
+                // Nothing can be served any more, and a loop that goes on would spin.
+                panic!("the event loop has failed: {error}");
+            }
+        }
+        for _ in 0..EVENTS_PER_TURN {
+            let Some(event) = self.reactor.next_event() else {
+                return;
+            };
+            if self.serve(event) {
+                self.in_turn = true;
+                return;
+            }
+        }
+        self.in_turn = true;
+    }
+
+    #[inline]
+    fn handled(&mut self, receipt: Receipt) {
+        let token = Token::from_bits(receipt.token);
+        let Some(SourceMut {
+            data: Owned::Connection(connection),
+            mut io,
+        }) = self.reactor.source(token)
+        else {
+            return;
+        };
+        let fate = connection.handled(&mut io, receipt.amount);
+        if connection.awaits_answers() {
+            touch(&mut self.touched, token, connection);
+        }
+        if !matches!(fate, Fate::Lives) {
+            self.apply(token, fate);
+        }
+    }
+
+    fn flush(&mut self) {
+        // What is touched while this runs belongs to the next flush.
+        let mut touched = mem::take(&mut self.touched);
+        for token in touched.drain(..) {
+            self.with(token, |connection, io| {
+                connection.touched = false;
+                connection.flush(io)
+            });
+        }
+        if self.touched.is_empty() {
+            self.touched = touched;
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.lingering > 0
+    }
+}

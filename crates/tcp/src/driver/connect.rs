@@ -1,0 +1,165 @@
+//! Outgoing connections, from the first attempt to the first event.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Instant;
+
+use socktree_reactor::{Os, RegisterError, SourceMut, Token};
+
+use crate::connection::{Birth, Connection};
+use crate::driver::{Attempt, Owned, TcpDriver};
+use crate::event::DisconnectReason;
+
+/// An attempt under way, with what is left to try.
+pub(crate) struct Connecting {
+    connection: Connection,
+    /// In reverse order: the next is the last.
+    left: Vec<SocketAddr>,
+    deadline: Option<Instant>,
+    tell: Option<SyncSender<Result<(), DisconnectReason>>>,
+}
+
+impl Connecting {
+    /// Nothing came of it: whoever waits is told, or the owner.
+    pub(super) fn fail(self, reason: DisconnectReason) {
+        let Self {
+            mut connection,
+            tell,
+            ..
+        } = self;
+        match tell {
+            Some(tell) => {
+                connection.end_silently(&reason);
+                let _nobody_waits = tell.send(Err(reason));
+            }
+            None => connection.tell_end(reason, true),
+        }
+    }
+}
+
+impl<O: Os> TcpDriver<O> {
+    pub(super) fn connect(&mut self, attempt: Attempt) {
+        let Attempt {
+            birth,
+            mut addrs,
+            deadline,
+            tell,
+        } = attempt;
+        let Birth {
+            shared,
+            sink,
+            life,
+            connecting,
+        } = birth;
+        addrs.reverse();
+        let connection = Connection::new(Birth {
+            shared,
+            sink,
+            life,
+            connecting,
+        });
+        let connecting = Connecting {
+            connection,
+            left: addrs,
+            deadline,
+            tell,
+        };
+        let nothing = DisconnectReason::Io(std::io::ErrorKind::NotFound);
+        self.try_next(Box::new(connecting), nothing);
+    }
+
+    /// Tries the next address, or gives up with the reason of the last one.
+    fn try_next(&mut self, mut connecting: Box<Connecting>, mut reason: DisconnectReason) {
+        loop {
+            let in_time = connecting
+                .deadline
+                .is_none_or(|at| at > self.reactor.refresh_now());
+            if !in_time {
+                return connecting.fail(DisconnectReason::ConnectTimeout);
+            }
+            let Some(addr) = connecting.left.pop() else {
+                return connecting.fail(reason);
+            };
+            let shared = Arc::clone(&connecting.connection.shared);
+            let deadline = connecting.deadline;
+            match self.reactor.connect(addr, Owned::Connecting(connecting)) {
+                Ok(token) => {
+                    if let Some(mut source) = self.reactor.source(token) {
+                        source.io.set_deadline(deadline);
+                    }
+                    if let Some(why) = shared.begin(token) {
+                        self.exit(token, why);
+                    }
+                    return;
+                }
+                Err(RegisterError { error, data }) => {
+                    let Owned::Connecting(back) = data else {
+                        return;
+                    };
+                    connecting = back;
+                    reason = DisconnectReason::from_io(&error);
+                }
+            }
+        }
+    }
+
+    pub(super) fn connect_failed(&mut self, token: Token, reason: DisconnectReason) {
+        if let Some(Owned::Connecting(connecting)) = self.reactor.remove(token) {
+            self.try_next(connecting, reason);
+        }
+    }
+
+    pub(super) fn connect_deadline(&mut self, token: Token) {
+        if let Some(Owned::Connecting(_)) = self.reactor.data_mut(token) {
+            self.end(token, DisconnectReason::ConnectTimeout);
+        }
+    }
+
+    pub(super) fn connected(&mut self, token: Token) {
+        let Some(SourceMut { data, mut io }) = self.reactor.source(token) else {
+            return;
+        };
+        let Owned::Connecting(_) = data else {
+            return;
+        };
+        io.set_deadline(None);
+        let addrs = io
+            .local_addr()
+            .and_then(|local| Ok((local, io.peer_addr()?)));
+        // The slot must hold something while its content changes its kind.
+        let Owned::Connecting(connecting) = std::mem::replace(data, Owned::Vacant) else {
+            return;
+        };
+        let Connecting {
+            mut connection,
+            tell,
+            ..
+        } = *connecting;
+        let options = connection.options();
+        let configured = io
+            .set_nodelay(options.nodelay)
+            .and_then(|()| io.set_keepalive(&options.keepalive));
+        match addrs.and_then(|addrs| configured.map(|()| addrs)) {
+            Ok((local, peer)) => connection.shared.connected(local, peer),
+            Err(error) => {
+                // Reset between the handshake and here: then it never was.
+                let left = Vec::new();
+                *data = Owned::Connecting(Box::new(Connecting {
+                    connection,
+                    left,
+                    deadline: None,
+                    tell,
+                }));
+                return self.end(token, DisconnectReason::from_io(&error));
+            }
+        }
+        connection.announce();
+        *data = Owned::Connection(Box::new(connection));
+        if let Some(tell) = tell {
+            let _nobody_waits = tell.send(Ok(()));
+        }
+        // What was written before the connection was there.
+        self.with(token, |connection, io| connection.flush(io));
+    }
+}

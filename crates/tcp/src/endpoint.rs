@@ -1,0 +1,87 @@
+//! Addresses as users write them.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+/// Where to listen or to connect: an address, or a host name and a port.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_tcp::Endpoint;
+/// let by_text: Endpoint = "127.0.0.1:7171".into();
+/// let by_parts: Endpoint = ("localhost", 7171).into();
+/// assert_eq!(by_text.to_string(), "127.0.0.1:7171");
+/// assert_eq!(by_parts.to_string(), "localhost:7171");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint(Form);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Form {
+    Address(SocketAddr),
+    Name(String),
+}
+
+impl Endpoint {
+    /// The address, unless it has to be looked up first.
+    pub(crate) fn literal(&self) -> Option<SocketAddr> {
+        match self.0 {
+            Form::Address(addr) => Some(addr),
+            Form::Name(_) => None,
+        }
+    }
+
+    /// All addresses, in the system's order of preference. Blocks for a name.
+    pub(crate) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let found: Vec<_> = match &self.0 {
+            Form::Address(addr) => return Ok(vec![*addr]),
+            Form::Name(name) => name.to_socket_addrs()?.collect(),
+        };
+        if found.is_empty() {
+            let text = format!("{self} has no address");
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+        Ok(found)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Form::Address(addr) => addr.fmt(f),
+            Form::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(addr: SocketAddr) -> Self {
+        Self(Form::Address(addr))
+    }
+}
+
+impl From<&str> for Endpoint {
+    fn from(text: &str) -> Self {
+        Self(
+            text.parse()
+                .map_or_else(|_| Form::Name(text.to_owned()), Form::Address),
+        )
+    }
+}
+
+impl From<String> for Endpoint {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<(&str, u16)> for Endpoint {
+    fn from((host, port): (&str, u16)) -> Self {
+        host.parse().map_or_else(
+            |_| Self(Form::Name(format!("{host}:{port}"))),
+            |ip| Self(Form::Address(SocketAddr::new(ip, port))),
+        )
+    }
+}

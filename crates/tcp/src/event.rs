@@ -1,0 +1,178 @@
+//! What an owner is told about its connections.
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use socktree_codec::FrameError;
+use socktree_kernel::{Reason, protocol};
+
+use crate::conn::Conn;
+
+/// Something happened to a connection: the messages that its owner gets.
+///
+/// For each connection there is exactly one `Connect`, first, and exactly one `Disconnect`, last.
+/// The exception is an outgoing connection that never came about: of it there is one
+/// `ConnectFailed` and nothing else.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_tcp::TcpEvent;
+///
+/// fn describe(event: &TcpEvent) -> String {
+///     match event {
+///         TcpEvent::Connect { conn } => format!("{} connected", conn.peer_addr()),
+///         TcpEvent::Data { data, .. } => format!("{} bytes", data.len()),
+///         TcpEvent::Disconnect { reason, .. } => format!("gone: {reason}"),
+///         _ => String::new(),
+///     }
+/// }
+/// # let _ = describe;
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum TcpEvent {
+    /// The connection is established. Its addresses are the handle's.
+    Connect {
+        /// The connection.
+        conn: Conn,
+    },
+    /// A message, or with raw framing whatever one read found.
+    Data {
+        /// Where it came from.
+        conn: Conn,
+        /// The bytes. They may be kept, sent on or dropped at will.
+        data: Bytes,
+    },
+    /// A connection whose [`write`](Conn::write) said `Throttled` has room again.
+    Writable {
+        /// The connection.
+        conn: Conn,
+    },
+    /// The peer has ended its direction, and the connection is
+    /// [half-open](crate::TcpServer::half_open): writing goes on until the owner closes.
+    Eof {
+        /// The connection.
+        conn: Conn,
+    },
+    /// An outgoing connection could not be made. There was no `Connect` and there will be no
+    /// `Disconnect`.
+    ConnectFailed {
+        /// What [`ctx.spawn_meta`](socktree_kernel::Ctx::spawn_meta) had given out.
+        conn: Conn,
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// The connection has ended. Its alias leads nowhere any more.
+    Disconnect {
+        /// The connection.
+        conn: Conn,
+        /// Why.
+        reason: DisconnectReason,
+    },
+}
+protocol!(TcpEvent);
+
+impl TcpEvent {
+    /// The connection that it is about.
+    pub fn conn(&self) -> &Conn {
+        match self {
+            Self::Connect { conn }
+            | Self::Data { conn, .. }
+            | Self::Writable { conn }
+            | Self::Eof { conn }
+            | Self::ConnectFailed { conn, .. }
+            | Self::Disconnect { conn, .. } => conn,
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum DisconnectReason {
+    /// The peer has ended its direction in good order; everything it sent was delivered, and what
+    /// the owner answered was handed to the system.
+    PeerClosed,
+    /// The peer's end lay inside of a message.
+    Truncated {
+        /// How many bytes of it had arrived.
+        pending: usize,
+    },
+    /// The owner closed it, by [`Conn::close`] or an exit signal in good order.
+    Closed,
+    /// The owner cut it off, by [`Conn::reset`] or another exit signal.
+    Aborted,
+    /// The peer cut it off (`ECONNRESET`, `EPIPE`).
+    Reset,
+    /// The peer broke the framing.
+    Malformed(FrameError),
+    /// The peer did not take what was written, and the hard mark was passed.
+    SlowConsumer {
+        /// How many bytes were waiting for it.
+        queued: usize,
+    },
+    /// The peer took nothing for the whole write timeout.
+    WriteTimeout,
+    /// The owner's mailbox was full for the whole
+    /// [`owner_stall`](crate::TcpServer::owner_stall), or at all, by option.
+    MailboxFull,
+    /// The process that owned it has ended.
+    OwnerDown,
+    /// The parent of its server, or of the connection itself, has ended.
+    ParentDown,
+    /// The connection was not made in time.
+    ConnectTimeout,
+    /// The system said something else about the socket.
+    Io(io::ErrorKind),
+}
+
+impl DisconnectReason {
+    /// The reason for an error of a socket.
+    pub(crate) fn from_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => Self::Reset,
+            kind => Self::Io(kind),
+        }
+    }
+
+    /// What watchers of the connection's alias are told.
+    pub(crate) fn to_exit(&self) -> Reason {
+        match self {
+            Self::PeerClosed | Self::Closed => Reason::Normal,
+            Self::ParentDown => Reason::Shutdown,
+            Self::Aborted => Reason::Kill,
+            other => Reason::error(other.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for DisconnectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerClosed => f.write_str("closed by the peer"),
+            Self::Truncated { pending } => {
+                write!(f, "closed by the peer {pending} bytes into a message")
+            }
+            Self::Closed => f.write_str("closed"),
+            Self::Aborted => f.write_str("aborted"),
+            Self::Reset => f.write_str("reset by the peer"),
+            Self::Malformed(error) => write!(f, "malformed message: {error}"),
+            Self::SlowConsumer { queued } => {
+                write!(
+                    f,
+                    "the peer does not read: {queued} bytes are waiting for it"
+                )
+            }
+            Self::WriteTimeout => f.write_str("the peer took nothing within the write timeout"),
+            Self::MailboxFull => f.write_str("the owner's mailbox is full"),
+            Self::OwnerDown => f.write_str("the owner has ended"),
+            Self::ParentDown => f.write_str("the parent has ended"),
+            Self::ConnectTimeout => f.write_str("not connected in time"),
+            Self::Io(kind) => write!(f, "{kind}"),
+        }
+    }
+}

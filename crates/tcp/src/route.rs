@@ -1,0 +1,105 @@
+//! Which process owns a new connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use socktree_kernel::{Actor, MetaScope, Sink, SpawnError, SpawnOptions, Target};
+
+use crate::event::TcpEvent;
+
+/// A process as the owner of connections.
+pub(crate) type OwnerSink = Arc<dyn Sink<TcpEvent>>;
+
+/// Starts a process for one connection.
+type Start = Box<dyn Fn(&MetaScope, SocketAddr) -> Result<OwnerSink, SpawnError> + Send + Sync>;
+
+/// What to do with a connection when no worker of the list is alive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "somebody owns it or nobody does")]
+pub enum NoWorker {
+    /// The server's parent owns it, if it takes [`TcpEvent`]s; else it is refused.
+    #[default]
+    Parent,
+    /// It is closed at once, and counted as refused.
+    Refuse,
+}
+
+/// Who owns the connections of a server.
+pub(crate) enum Route {
+    Parent(OwnerSink),
+    Workers(Workers),
+    PerConnection(Start),
+}
+
+/// A list of processes that take turns.
+pub(crate) struct Workers {
+    targets: Vec<Target>,
+    next: AtomicUsize,
+    pub(crate) otherwise: NoWorker,
+}
+
+impl Workers {
+    pub(crate) fn new(targets: Vec<Target>) -> Self {
+        Self {
+            targets,
+            next: AtomicUsize::new(0),
+            otherwise: NoWorker::default(),
+        }
+    }
+
+    /// The next that is alive. Names are looked up now, and the connection stays with the process
+    /// that is found: one that is restarted under the name gets new connections only.
+    fn pick(&self, scope: &MetaScope) -> Option<OwnerSink> {
+        let count = self.targets.len();
+        for _ in 0..count {
+            let turn = self.next.fetch_add(1, Ordering::Relaxed) % count;
+            if let Some(sink) = scope.find(&self.targets[turn]) {
+                return Some(sink);
+            }
+        }
+        match self.otherwise {
+            NoWorker::Parent => scope.find(&scope.parent().into()),
+            NoWorker::Refuse => None,
+        }
+    }
+}
+
+impl Route {
+    pub(crate) fn per_connection<A: Actor>(
+        make: impl Fn(SocketAddr) -> A + Send + Sync + 'static,
+    ) -> Self
+    where
+        A::Msg: From<TcpEvent>,
+    {
+        Self::PerConnection(Box::new(move |scope, peer| {
+            scope.spawn::<A, TcpEvent>(make(peer), &SpawnOptions::new().link_parent())
+        }))
+    }
+
+    /// The owner of the next connection; `None` if it is to be refused.
+    pub(crate) fn pick(&self, scope: &MetaScope, peer: SocketAddr) -> Option<OwnerSink> {
+        match self {
+            Self::Parent(sink) => Some(Arc::clone(sink)),
+            Self::Workers(workers) => workers.pick(scope),
+            Self::PerConnection(start) => match start(scope, peer) {
+                Ok(sink) => Some(sink),
+                Err(error) => {
+                    log::debug!("no process for the connection of {peer}: {error}");
+                    None
+                }
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Parent(_) => "Parent",
+            Self::Workers(_) => "Workers",
+            Self::PerConnection(_) => "PerConnection",
+        })
+    }
+}

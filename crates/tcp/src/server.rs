@@ -1,0 +1,325 @@
+//! A listening socket as a meta-process.
+
+mod shared;
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use socktree_kernel::{Actor, Alias, Ctx, Meta, SpawnError, Target};
+use socktree_reactor::ListenOptions;
+
+pub(crate) use shared::ServerShared;
+
+use crate::endpoint::Endpoint;
+use crate::event::TcpEvent;
+use crate::node::{NoDriver, TcpHandle};
+use crate::options::{ConnectionOptions, connection_options};
+use crate::route::{NoWorker, Route, Workers};
+
+/// Connections go to the process that spawns the server; see [`TcpServer`].
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a mark in a type, without values")]
+pub enum ToParent {}
+
+/// Connections go elsewhere; see [`TcpServer`].
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a mark in a type, without values")]
+pub enum Routed {}
+
+/// Listens for connections and makes each a meta-process with an owner.
+///
+/// Nothing is opened before [`Ctx::spawn_meta`], so an unspawned server holds no port. The server
+/// belongs to the process that spawned it and ends with it, and so do its connections. If it ends
+/// by itself because the socket has failed, its parent ends too, and a supervisor can start both
+/// anew.
+///
+/// Without a route the parent owns every connection, and must take [`TcpEvent`]s: otherwise it
+/// does not compile. [`workers`](Self::workers) and [`per_connection`](Self::per_connection) send
+/// them elsewhere.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_kernel::{Actor, Ctx, Flow, Source};
+/// use socktree_tcp::{TcpEvent, TcpServer};
+///
+/// struct Echo;
+///
+/// impl Actor for Echo {
+///     type Msg = TcpEvent;
+///
+///     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+///         let server = ctx.spawn_meta(TcpServer::bind("127.0.0.1:0"))?;
+///         println!("listening on {}", server.local_addr());
+///         # ctx.exit(ctx.pid(), socktree_kernel::Reason::Normal);
+///         Ok(())
+///     }
+///
+///     fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, event: TcpEvent) -> Flow {
+///         if let TcpEvent::Data { conn, data } = event {
+///             conn.write(data);
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// socktree_tcp::node("echo@localhost").run(Echo)?;
+/// # Ok::<(), socktree_kernel::NodeError>(())
+/// ```
+pub struct TcpServer<R = ToParent> {
+    endpoint: Endpoint,
+    listen: ListenOptions,
+    pub(crate) options: ConnectionOptions,
+    route: Option<Route>,
+    routed: PhantomData<fn() -> R>,
+}
+
+impl TcpServer {
+    /// A server on this address. Port 0 lets the system choose; see [`TcpHandle`] for what it chose.
+    ///
+    /// [`TcpHandle`]: ServerHandle::local_addr
+    pub fn bind(endpoint: impl Into<Endpoint>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            listen: ListenOptions::default(),
+            options: ConnectionOptions::default(),
+            route: None,
+            routed: PhantomData,
+        }
+    }
+
+    fn routed(self, route: Route) -> TcpServer<Routed> {
+        TcpServer {
+            endpoint: self.endpoint,
+            listen: self.listen,
+            options: self.options,
+            route: Some(route),
+            routed: PhantomData,
+        }
+    }
+
+    /// Gives connections to these processes in turn, by name or by pid.
+    ///
+    /// A name is looked up when a connection is accepted; the connection then stays with the
+    /// process that was found and ends with it. Processes that are not alive, or do not take
+    /// [`TcpEvent`]s, are skipped.
+    #[must_use]
+    pub fn workers<T: Into<Target>>(
+        self,
+        workers: impl IntoIterator<Item = T>,
+    ) -> TcpServer<Routed> {
+        let targets = workers.into_iter().map(Into::into).collect();
+        self.routed(Route::Workers(Workers::new(targets)))
+    }
+
+    /// Gives all connections to one process, by name or by pid.
+    #[must_use]
+    pub fn process(self, process: impl Into<Target>) -> TcpServer<Routed> {
+        self.workers([process.into()])
+    }
+
+    /// Starts a process for each connection, which owns it. The processes end with the parent;
+    /// let each end itself when its connection does, by returning
+    /// [`Reason::Normal`](socktree_kernel::Reason::Normal) for the `Disconnect`.
+    #[must_use]
+    pub fn per_connection<A: Actor>(
+        self,
+        make: impl Fn(SocketAddr) -> A + Send + Sync + 'static,
+    ) -> TcpServer<Routed>
+    where
+        A::Msg: From<TcpEvent>,
+    {
+        self.routed(Route::per_connection(make))
+    }
+}
+
+impl TcpServer<Routed> {
+    /// What to do when no worker is alive. By default the parent owns the connection, if it can.
+    #[must_use]
+    pub fn without_worker(mut self, otherwise: NoWorker) -> Self {
+        if let Some(Route::Workers(workers)) = &mut self.route {
+            workers.otherwise = otherwise;
+        }
+        self
+    }
+}
+
+impl<R> TcpServer<R> {
+    /// How many connections the system completes and keeps until they are accepted (listen(2)).
+    /// 1024 by default; the system has a bound of its own (`somaxconn`).
+    #[must_use]
+    pub fn backlog(mut self, connections: u32) -> Self {
+        self.listen.backlog = connections;
+        self
+    }
+
+    /// Whether an IPv6 socket takes IPv6 connections only (`IPV6_V6ONLY`, ipv6(7)). The system's
+    /// default by default.
+    #[must_use]
+    pub fn only_v6(mut self, on: bool) -> Self {
+        self.listen.only_v6 = Some(on);
+        self
+    }
+
+    connection_options!();
+
+    fn start<A: Actor>(
+        self,
+        ctx: &mut Ctx<'_, A>,
+        route: Route,
+    ) -> Result<ServerHandle, ListenError> {
+        let scope = ctx.meta_scope();
+        let handle = TcpHandle::of(&scope, scope.worker())?;
+        let endpoint = self.endpoint;
+        let failed = |error| ListenError::Io {
+            endpoint: endpoint.clone(),
+            error,
+        };
+        let addrs = match endpoint.literal() {
+            Some(addr) => vec![addr],
+            None => ctx.blocking(|| endpoint.resolve()).map_err(failed)?,
+        };
+        let mut listen = self.listen;
+        listen.nodelay = self.options.nodelay;
+        listen.keepalive = self.options.keepalive;
+        let alias = scope.new_alias();
+        let shared = Arc::new(ServerShared::new(alias, scope, self.options, route));
+        // The first address that can be bound, as with an outgoing connection.
+        let mut error = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for addr in addrs {
+            match handle.listen(addr, &listen, &shared) {
+                Ok(local) => return Ok(ServerHandle { shared, local }),
+                Err(Ok(next)) => error = next,
+                Err(Err(gone)) => return Err(gone.into()),
+            }
+        }
+        Err(failed(error))
+    }
+}
+
+impl<A: Actor> Meta<A> for TcpServer
+where
+    A::Msg: From<TcpEvent>,
+{
+    type Handle = ServerHandle;
+    type Error = ListenError;
+
+    fn spawn(self, ctx: &mut Ctx<'_, A>) -> Result<ServerHandle, ListenError> {
+        let parent = ctx.sink();
+        self.start(ctx, Route::Parent(parent))
+    }
+}
+
+impl<A: Actor> Meta<A> for TcpServer<Routed> {
+    type Handle = ServerHandle;
+    type Error = ListenError;
+
+    fn spawn(mut self, ctx: &mut Ctx<'_, A>) -> Result<ServerHandle, ListenError> {
+        let route = self.route.take().expect("a routed server has a route");
+        self.start(ctx, route)
+    }
+}
+
+impl<R> fmt::Debug for TcpServer<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpServer")
+            .field("endpoint", &self.endpoint)
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running server.
+#[derive(Clone)]
+pub struct ServerHandle {
+    shared: Arc<ServerShared>,
+    local: SocketAddr,
+}
+
+impl ServerHandle {
+    /// The address it listens on, with the port that the system chose for port 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Its address as a meta-process: to inspect, to link, to monitor, or to end it by
+    /// [`ctx.exit`](Ctx::exit), which leaves its connections alone.
+    pub fn alias(&self) -> Alias {
+        self.shared.alias()
+    }
+
+    /// How many of its connections there are now.
+    pub fn connections(&self) -> usize {
+        self.shared.connections()
+    }
+
+    /// How many it has accepted.
+    pub fn accepted(&self) -> u64 {
+        self.shared.accepted()
+    }
+
+    /// How many it has accepted and closed at once, because nobody was there to own them.
+    pub fn refused(&self) -> u64 {
+        self.shared.refused()
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle")
+            .field("alias", &self.alias())
+            .field("local_addr", &self.local)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<&ServerHandle> for Target {
+    fn from(server: &ServerHandle) -> Self {
+        Self::Alias(server.alias())
+    }
+}
+
+/// Why a server could not be started. Nothing is left open.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The name could not be looked up, or no address of it could be bound: in use
+    /// (`EADDRINUSE`), not permitted (`EACCES`), not ours (`EADDRNOTAVAIL`).
+    Io {
+        /// What was to be bound.
+        endpoint: Endpoint,
+        /// What the system said last.
+        error: io::Error,
+    },
+    /// The process is ending.
+    Spawn(SpawnError),
+    /// The node was made without TCP.
+    NoDriver(NoDriver),
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { endpoint, error } => write!(f, "cannot listen on {endpoint}: {error}"),
+            Self::Spawn(error) => error.fmt(f),
+            Self::NoDriver(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+impl From<SpawnError> for ListenError {
+    fn from(error: SpawnError) -> Self {
+        Self::Spawn(error)
+    }
+}
+
+impl From<NoDriver> for ListenError {
+    fn from(error: NoDriver) -> Self {
+        Self::NoDriver(error)
+    }
+}

@@ -1,0 +1,165 @@
+//! What a server's handle, its listener and its connections share.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use socktree_kernel::{
+    Alias, Envelope, Inspection, MetaExit, MetaPort, MetaScope, SendError, Source, WorkerId,
+};
+use socktree_reactor::Token;
+
+use crate::connection::{Group, Station, Tell};
+use crate::options::ConnectionOptions;
+use crate::route::{OwnerSink, Route};
+
+pub(crate) struct ServerShared {
+    alias: Alias,
+    pub(crate) scope: MetaScope,
+    options: ConnectionOptions,
+    route: Route,
+    local: OnceLock<SocketAddr>,
+    station: OnceLock<Arc<dyn Station>>,
+    listener: Mutex<Listener>,
+    /// By worker: made when its first connection comes.
+    groups: Mutex<Vec<Option<Arc<Group>>>>,
+    connections: AtomicUsize,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The listener as its driver knows it.
+#[derive(Default)]
+struct Listener {
+    token: Option<Token>,
+    early_exit: Option<MetaExit>,
+}
+
+impl ServerShared {
+    pub(crate) fn new(
+        alias: Alias,
+        scope: MetaScope,
+        options: ConnectionOptions,
+        route: Route,
+    ) -> Self {
+        Self {
+            alias,
+            scope,
+            options,
+            route,
+            local: OnceLock::new(),
+            station: OnceLock::new(),
+            listener: Mutex::default(),
+            groups: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn alias(&self) -> Alias {
+        self.alias
+    }
+
+    /// Where it listens, and which driver serves it. Called once, before anyone else knows it.
+    pub(crate) fn bound(&self, local: SocketAddr, station: Arc<dyn Station>) {
+        let _once = (self.local.set(local), self.station.set(station));
+    }
+
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.local.get().copied()
+    }
+
+    /// The driver knows the listener from now on; an exit that came before is given out.
+    pub(crate) fn begin(&self, token: Token) -> Option<MetaExit> {
+        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        listener.token = Some(token);
+        listener.early_exit.take()
+    }
+
+    /// Who is to own the next connection.
+    pub(crate) fn pick(&self, peer: SocketAddr) -> Option<OwnerSink> {
+        self.route.pick(&self.scope, peer)
+    }
+
+    /// What this server's connections on that worker have in common.
+    pub(crate) fn group(
+        self: &Arc<Self>,
+        worker: WorkerId,
+        station: impl FnOnce() -> Arc<dyn Station>,
+    ) -> Arc<Group> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if groups.len() <= worker.index() {
+            groups.resize(worker.index() + 1, None);
+        }
+        Arc::clone(groups[worker.index()].get_or_insert_with(|| {
+            Arc::new(Group {
+                options: self.options.clone(),
+                scope: self.scope.clone(),
+                station: station(),
+                server: Some(Arc::clone(self)),
+            })
+        }))
+    }
+
+    /// Groups refer to their server: without this they would keep each other alive.
+    pub(crate) fn forget_groups(&self) {
+        self.groups
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    pub(crate) fn count_accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_refused(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_ended(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+impl MetaPort for ServerShared {
+    /// A server takes no messages.
+    fn send(&self, _from: Source, message: Envelope) -> Result<(), SendError<Envelope>> {
+        Err(SendError::NotAccepted(message))
+    }
+
+    fn exit(&self, why: MetaExit) {
+        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        match (listener.token, self.station.get()) {
+            (Some(token), Some(station)) => station.tell(token, Tell::Exit(why)),
+            _ => listener.early_exit = Some(why),
+        }
+    }
+
+    fn inspect(&self) -> Inspection {
+        let local = self
+            .local()
+            .map_or_else(String::new, |addr| addr.to_string());
+        vec![
+            ("listener", local),
+            ("connections", self.connections().to_string()),
+            ("accepted", self.accepted().to_string()),
+            ("refused", self.refused().to_string()),
+        ]
+    }
+}
