@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::framing::Whole;
 use crate::held::Held;
 use crate::{Boundary, Feed, Frame, FrameError, Framing, Progress};
 
@@ -184,12 +185,6 @@ impl Decoder {
         self.search.restart();
     }
 
-    /// Keeps the start of a frame of which nothing is held yet.
-    pub(crate) fn keep_tail(&mut self, tail: &[u8], boundary: Option<usize>) {
-        self.need = boundary.unwrap_or(tail.len() + 1);
-        self.held.append(tail, boundary.unwrap_or(usize::MAX));
-    }
-
     /// Keeps what was not asked for.
     #[cold]
     pub(crate) fn keep_rest(&mut self, rest: &[u8]) {
@@ -199,28 +194,49 @@ impl Decoder {
         self.held.keep(rest);
     }
 
-    /// Looks for a frame in what is held, taking from `fresh` only what that frame needs.
+    /// Keeps one more piece of a frame that it does not complete, if that is what it is.
     ///
-    /// Advances `at`, the place in `fresh` from which on bytes are still to be used.
+    /// The common case of a stream that drips: there is nothing to look at yet.
     #[inline]
-    pub(crate) fn next_held(
+    pub(crate) fn hold_drip(&mut self, piece: &[u8]) -> bool {
+        let drips = piece.len() < self.need.saturating_sub(self.held.len());
+        if drips {
+            self.held.append(piece, self.need);
+        }
+        drips
+    }
+
+    /// Finds the next frame by all means; `fresh` is the input from `at` on.
+    ///
+    /// Out of line and compiled once: what is common was tried before, where it is inlined.
+    #[inline(never)]
+    pub(crate) fn next_frame(
         &mut self,
         fresh: &[u8],
         at: &mut usize,
-    ) -> Result<Option<Bytes>, FrameError> {
-        // The common case of a stream that drips: one more piece, and still not enough.
-        let unused = fresh.get(*at..).unwrap_or_default();
-        let have = self.held.len();
-        if have + unused.len() < self.need {
-            self.held.append(unused, self.need);
-            *at += unused.len();
-            return Ok(None);
+    ) -> Result<Option<Frame>, FrameError> {
+        if !self.held.is_empty() {
+            return self.next_held(fresh, at);
         }
-        self.complete_held(unused, at)
+        let (need, room) = match self.search.find(fresh)? {
+            Boundary::Frame { len, payload } if len <= fresh.len() => {
+                let place = *at + payload.start..*at + payload.end;
+                *at += len;
+                return Ok(Some(Frame::Inside(place)));
+            }
+            Boundary::Frame { len: need, .. } | Boundary::More { need } if need > fresh.len() => {
+                (need, need)
+            }
+            _ => (fresh.len() + 1, usize::MAX),
+        };
+        self.need = need;
+        self.held.append(fresh, room);
+        *at += fresh.len();
+        Ok(None)
     }
 
-    #[inline(never)]
-    fn complete_held(&mut self, fresh: &[u8], at: &mut usize) -> Result<Option<Bytes>, FrameError> {
+    /// Looks for a frame in what is held, taking from `fresh` only what that frame needs.
+    fn next_held(&mut self, fresh: &[u8], at: &mut usize) -> Result<Option<Frame>, FrameError> {
         let mut used = 0;
         let mut piece = self.need.saturating_sub(self.held.len());
         let mut room = self.need;
@@ -241,7 +257,7 @@ impl Decoder {
                     self.held.shorten(beyond);
                     *at += used - beyond;
                     self.need = 0;
-                    return Ok(Some(self.held.take(len, payload)));
+                    return Ok(Some(Frame::Joined(self.held.take(len, payload))));
                 }
                 Ok(Boundary::Frame { len: need, .. } | Boundary::More { need }) if need > have => {
                     (self.need, piece, room) = (need, need - have, need);
@@ -263,6 +279,12 @@ impl Decoder {
 }
 
 impl Search {
+    /// Finds the frame at the start of `received`, of which nothing came before, if it is there.
+    #[inline]
+    pub(crate) fn whole_frame(&self, received: &[u8]) -> Option<Whole> {
+        self.framing.whole_frame(received)
+    }
+
     /// Finds the end of the frame that starts at the first byte of `received`.
     ///
     /// If it is there the next search is for the next frame. An error is found again, from the
@@ -288,7 +310,7 @@ impl Search {
         boundary
     }
 
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         (self.scanned, self.state, self.failed) = (0, 0, false);
     }
 }

@@ -126,7 +126,7 @@ pub(crate) struct DelimiterRules {
 }
 
 impl DelimiterRules {
-    #[inline]
+    #[inline(never)]
     pub(crate) fn find(
         &self,
         received: &[u8],

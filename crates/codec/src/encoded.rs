@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::IoSlice;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
@@ -24,13 +25,17 @@ pub struct Affix(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    Inline { len: u8, bytes: [u8; Affix::INLINE] },
-    Shared(Bytes),
+    Inline {
+        len: u8,
+        bytes: [u8; Affix::INLINE],
+    },
+    /// Behind a pointer, so that the usual affix takes three words and not five.
+    Shared(Arc<Bytes>),
 }
 
 impl Affix {
     /// The longest affix that needs no allocation: any length prefix, and headers of usual size.
-    pub const INLINE: usize = 30;
+    pub const INLINE: usize = 22;
 
     /// Copies `bytes`.
     #[must_use]
@@ -42,23 +47,25 @@ impl Affix {
                 start.copy_from_slice(bytes);
                 Self(Repr::Inline { len, bytes: inline })
             }
-            _ => Self(Repr::Shared(Bytes::copy_from_slice(bytes))),
+            _ => Self(Repr::Shared(Arc::new(Bytes::copy_from_slice(bytes)))),
         }
     }
 
-    /// Copies `template` and lets `edit` change the copy.
+    /// Makes an affix of `len` zeros and lets `fill` change them.
     #[inline]
-    pub(crate) fn edited(template: &[u8], edit: impl FnOnce(&mut [u8])) -> Self {
-        let mut affix = Self::new(template);
-        match &mut affix.0 {
-            Repr::Inline { len, bytes } => edit(&mut bytes[..usize::from(*len)]),
-            Repr::Shared(shared) => {
-                let mut bytes = template.to_vec();
-                edit(&mut bytes);
-                *shared = bytes.into();
+    pub(crate) fn filled(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
+        let mut inline = [0; Self::INLINE];
+        match (inline.get_mut(..len), u8::try_from(len)) {
+            (Some(bytes), Ok(len)) => {
+                fill(bytes);
+                Self(Repr::Inline { len, bytes: inline })
+            }
+            _ => {
+                let mut bytes = vec![0; len];
+                fill(&mut bytes);
+                Self(Repr::Shared(Arc::new(bytes.into())))
             }
         }
-        affix
     }
 
     fn advance(&mut self, count: usize) {
@@ -68,7 +75,7 @@ impl Affix {
                 bytes.copy_within(count..old, 0);
                 *len -= u8::try_from(count).expect("the caller checked against the length");
             }
-            Repr::Shared(bytes) => bytes.advance(count),
+            Repr::Shared(bytes) => Arc::make_mut(bytes).advance(count),
         }
     }
 }
@@ -88,7 +95,7 @@ impl From<Bytes> for Affix {
         if bytes.len() <= Self::INLINE {
             Self::new(&bytes)
         } else {
-            Self(Repr::Shared(bytes))
+            Self(Repr::Shared(Arc::new(bytes)))
         }
     }
 }

@@ -203,7 +203,7 @@ pub enum EncodeError {
     /// The value to be put into the length field does not fit it.
     LengthField {
         /// The value, negative where the adjustment makes it so.
-        value: i128,
+        value: i64,
         /// The size of the field in bytes; for a varint, the most bytes it may take.
         size: usize,
     },

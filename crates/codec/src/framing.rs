@@ -51,6 +51,13 @@ pub(crate) enum Rules {
     Custom { framer: Box<dyn Framer>, max: usize },
 }
 
+/// A frame that is all there: `len` bytes, handed out from `start` on.
+#[derive(Clone, Copy)]
+pub(crate) struct Whole {
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+}
+
 impl Framing {
     /// No framing: whatever one read brought is one frame.
     ///
@@ -231,6 +238,11 @@ impl Framing {
     /// As [`encode`](Self::encode).
     #[inline]
     pub fn encode_into(&self, payload: &[u8], dst: &mut impl BufMut) -> Result<(), EncodeError> {
+        if let Rules::Prefix(rules) = &*self.rules {
+            rules.put_header(payload.len(), dst)?;
+            dst.put_slice(payload);
+            return Ok(());
+        }
         let (header, trailer) = self.wrap(payload)?;
         dst.put_slice(&header);
         dst.put_slice(payload);
@@ -297,11 +309,30 @@ impl Framing {
         }
     }
 
+    /// Finds the frame at the start of `received` if it is all there and easy to find.
+    ///
+    /// The hot path: scalars in, scalars out, no error to carry. `None` says nothing; then
+    /// [`find`](Self::find) tells.
+    #[inline]
+    pub(crate) fn whole_frame(&self, received: &[u8]) -> Option<Whole> {
+        match &*self.rules {
+            Rules::Prefix(rules) => rules.whole_frame(received),
+            Rules::Raw if !received.is_empty() => Some(Whole {
+                start: 0,
+                len: received.len(),
+            }),
+            Rules::Fixed(len) if *len <= received.len() => Some(Whole {
+                start: 0,
+                len: *len,
+            }),
+            _ => None,
+        }
+    }
+
     /// Finds the end of the frame at the start of `received`, which is not empty.
     ///
     /// Frames above the limit are errors here, so a caller may wait for, and set memory aside
     /// for, whatever a boundary says.
-    #[inline]
     pub(crate) fn find(
         &self,
         received: &[u8],

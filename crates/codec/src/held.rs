@@ -3,7 +3,7 @@
 use std::mem;
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 /// The least room made for an incomplete frame, and the most that is made before twice as much
 /// has arrived.
@@ -49,7 +49,11 @@ impl Held {
         if fresh.len() > self.bytes.capacity() - self.bytes.len() {
             self.grow(fresh.len(), need);
         }
-        self.bytes.extend_from_slice(fresh);
+        match fresh {
+            // A stream that drips by the byte is spared a call for each.
+            [byte] => self.bytes.push(*byte),
+            _ => self.bytes.extend_from_slice(fresh),
+        }
     }
 
     #[inline(never)]
@@ -100,9 +104,13 @@ impl Held {
         let most = rest <= len && self.bytes.capacity() / 4 <= len;
         if most {
             let rest = self.bytes[end..].to_vec();
-            let whole = Bytes::from(mem::replace(&mut self.bytes, rest));
+            let mut bytes = mem::replace(&mut self.bytes, rest);
             self.start = 0;
-            return whole.slice(payload);
+            // Cut here and not by `slice`, which would count who shares the buffer: nobody does.
+            bytes.truncate(payload.end);
+            let mut frame = Bytes::from(bytes);
+            frame.advance(payload.start);
+            return frame;
         }
         let frame = Bytes::copy_from_slice(&self.bytes[payload]);
         self.start = end;

@@ -12,8 +12,10 @@ mod framing;
 mod held;
 mod lines;
 mod prefix;
+mod reader;
 mod search;
 mod varint;
+mod writer;
 
 pub use crate::decoder::Decoder;
 pub use crate::delimiter::Delimiter;
@@ -24,4 +26,6 @@ pub use crate::framer::{Boundary, Framer, Progress};
 pub use crate::framing::{DEFAULT_MAX_FRAME, Framing};
 pub use crate::lines::Lines;
 pub use crate::prefix::LengthPrefix;
+pub use crate::reader::{FrameReader, ReadError};
 pub use crate::varint::Varint;
+pub use crate::writer::{FrameWriter, WriteError};

@@ -113,7 +113,7 @@ pub(crate) struct LinesRules {
 }
 
 impl LinesRules {
-    #[inline]
+    #[inline(never)]
     pub(crate) fn find(
         &self,
         received: &[u8],

@@ -1,6 +1,8 @@
 //! Frames whose header says how long they are.
 
-use crate::framing::{DEFAULT_MAX_FRAME, Rules, check_max};
+use bytes::BufMut;
+
+use crate::framing::{DEFAULT_MAX_FRAME, Rules, Whole, check_max};
 use crate::{Affix, Boundary, EncodeError, FrameError, Framing, FramingError};
 
 /// Builds the framing of frames whose header says how long they are.
@@ -227,14 +229,15 @@ impl LengthPrefix {
             return Err(FramingError::Adjust { adjust });
         };
         let little_endian = self.little_endian;
-        let strip = self.strip;
+        let start = if self.strip { header } else { 0 };
+        let field = (position, position + size);
         Ok(PrefixRules {
             header,
-            position,
-            size,
+            field,
             little_endian,
-            strip,
+            start,
             extra,
+            most,
             max,
         })
     }
@@ -258,39 +261,56 @@ impl TryFrom<LengthPrefix> for Framing {
 #[derive(Debug)]
 pub(crate) struct PrefixRules {
     header: usize,
-    position: usize,
-    size: usize,
+    /// Where the length field starts and ends.
+    field: (usize, usize),
     little_endian: bool,
-    strip: bool,
+    /// Where the part handed out starts.
+    start: usize,
     /// What to add to the length field to have the length of the whole frame.
     extra: i64,
+    /// The largest number the length field can hold.
+    most: u64,
     pub(crate) max: usize,
 }
 
 impl PrefixRules {
     #[inline]
+    pub(crate) fn whole_frame(&self, received: &[u8]) -> Option<Whole> {
+        let total = self.length(received)?.checked_add_signed(self.extra)?;
+        let most = received.len().min(self.max) as u64;
+        if total < self.header as u64 || total > most {
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "at most the length of a slice"
+        )]
+        let len = total as usize;
+        Some(Whole {
+            start: self.start,
+            len,
+        })
+    }
+
     pub(crate) fn find(&self, received: &[u8]) -> Result<Boundary, FrameError> {
-        let Some(field) = received
-            .get(..self.header)
-            .and_then(|header| header.get(self.position..self.position + self.size))
-        else {
+        let Some(length) = self.length(received.get(..self.header).unwrap_or_default()) else {
             return Ok(Boundary::More { need: self.header });
         };
-        let length = read_uint(field, self.little_endian);
-        let len = match length.checked_add_signed(self.extra) {
-            Some(total) if total <= self.max as u64 && total >= self.header as u64 => {
-                // `max` is a usize, so this is too.
-                #[expect(clippy::cast_possible_truncation, reason = "checked against `max`")]
-                let total = total as usize;
-                total
-            }
-            outside => return Err(self.refuse(length, outside)),
-        };
-        let start = if self.strip { self.header } else { 0 };
-        Ok(Boundary::Frame {
-            len,
-            payload: start..len,
-        })
+        let total = length.checked_add_signed(self.extra);
+        match total.and_then(|total| usize::try_from(total).ok()) {
+            Some(len) if (self.header..=self.max).contains(&len) => Ok(Boundary::Frame {
+                len,
+                payload: self.start..len,
+            }),
+            _ => Err(self.refuse(length, total)),
+        }
+    }
+
+    /// The value of the length field, if it has been received.
+    #[inline]
+    fn length(&self, received: &[u8]) -> Option<u64> {
+        let (start, end) = self.field;
+        Some(read_uint(received.get(start..end)?, self.little_endian))
     }
 
     #[cold]
@@ -310,11 +330,23 @@ impl PrefixRules {
     /// A header for a payload of `len` bytes, zero but for the length field.
     #[inline]
     pub(crate) fn header(&self, len: usize) -> Result<Affix, EncodeError> {
-        if self.header <= Affix::INLINE {
-            let template = [0; Affix::INLINE];
-            return self.fill(&template[..self.header], len);
+        let value = self.length_field(len)?;
+        Ok(Affix::filled(self.header, |header| {
+            self.set_length(header, value)
+        }))
+    }
+
+    /// Appends the same to `dst`.
+    #[inline]
+    pub(crate) fn put_header(&self, len: usize, dst: &mut impl BufMut) -> Result<(), EncodeError> {
+        if let (4, (0, 4), false) = (self.header, self.field, self.little_endian) {
+            let value = self.length_field(len)?;
+            let value = u32::try_from(value).expect("the field has four bytes");
+            dst.put_u32(value);
+        } else {
+            dst.put_slice(&self.header(len)?);
         }
-        self.fill(&vec![0; self.header], len)
+        Ok(())
     }
 
     /// `template` with its length field set for a payload of `len` bytes.
@@ -325,22 +357,35 @@ impl PrefixRules {
                 expected: self.header,
             });
         }
+        let value = self.length_field(len)?;
+        Ok(Affix::filled(self.header, |header| {
+            header.copy_from_slice(template);
+            self.set_length(header, value);
+        }))
+    }
+
+    #[inline]
+    fn set_length(&self, header: &mut [u8], value: u64) {
+        let field = &mut header[self.field.0..self.field.1];
+        write_uint(field, value, self.little_endian);
+    }
+
+    /// What the length field must say for a payload of `len` bytes.
+    #[inline]
+    fn length_field(&self, len: usize) -> Result<u64, EncodeError> {
         // Both are lengths of slices, each at most isize::MAX.
         let total = self.header + len;
         check_max(total, self.max)?;
-        let value = total as i128 - i128::from(self.extra);
-        let most = most(self.size).expect("the size was checked when the framing was built");
-        let value = u64::try_from(value)
-            .ok()
-            .filter(|value| *value <= most)
-            .ok_or(EncodeError::LengthField {
+        let value = i64::try_from(total)
+            .unwrap_or(i64::MAX)
+            .saturating_sub(self.extra);
+        match u64::try_from(value) {
+            Ok(value) if value <= self.most => Ok(value),
+            _ => Err(EncodeError::LengthField {
                 value,
-                size: self.size,
-            })?;
-        let field = self.position..self.position + self.size;
-        Ok(Affix::edited(template, |header| {
-            write_uint(&mut header[field], value, self.little_endian);
-        }))
+                size: self.field.1 - self.field.0,
+            }),
+        }
     }
 }
 
@@ -358,7 +403,7 @@ fn most(size: usize) -> Option<u64> {
 
 /// Reads an unsigned number of up to eight bytes.
 ///
-/// The sizes that are machine words get a load of their own: this runs once per frame.
+/// The usual sizes get a load of their own: this runs once per frame.
 #[inline]
 fn read_uint(field: &[u8], little_endian: bool) -> u64 {
     if let Ok(bytes) = <[u8; 4]>::try_from(field) {
@@ -385,13 +430,25 @@ fn read_uint(field: &[u8], little_endian: bool) -> u64 {
     }
 }
 
-/// Writes the low bytes of `value`, as many as `field` has.
+/// Writes the low bytes of `value`, as many as `field` has, which hold all of it.
 #[inline]
 fn write_uint(field: &mut [u8], value: u64, little_endian: bool) {
-    let size = field.len();
-    if little_endian {
-        field.copy_from_slice(&value.to_le_bytes()[..size]);
+    let bytes = if little_endian {
+        value.swap_bytes()
     } else {
-        field.copy_from_slice(&value.to_be_bytes()[8 - size..]);
+        value
+    }
+    .to_be_bytes();
+    let bytes = if little_endian {
+        &bytes[..field.len()]
+    } else {
+        &bytes[8 - field.len()..]
+    };
+    match (
+        <&mut [u8; 4]>::try_from(&mut *field),
+        <&[u8; 4]>::try_from(bytes),
+    ) {
+        (Ok(field), Ok(bytes)) => *field = *bytes,
+        _ => field.copy_from_slice(bytes),
     }
 }

@@ -131,7 +131,7 @@ pub(crate) struct VarintRules {
 }
 
 impl VarintRules {
-    #[inline]
+    #[inline(never)]
     pub(crate) fn find(&self, received: &[u8]) -> Result<Boundary, FrameError> {
         let mut value = 0u64;
         for (at, byte) in received.iter().take(self.max_bytes).enumerate() {
@@ -195,7 +195,7 @@ impl VarintRules {
             }
         }
         if used > self.max_bytes {
-            let value = len as i128;
+            let value = i64::try_from(len).unwrap_or(i64::MAX);
             return Err(EncodeError::LengthField {
                 value,
                 size: self.max_bytes,

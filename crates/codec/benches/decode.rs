@@ -1,0 +1,188 @@
+//! Frames per second from reads of 64 KiB, beside tokio-util's `LengthDelimitedCodec`.
+//!
+//! Both copy each read into a block first, in place of the system call, and both hand every frame
+//! out as `Bytes` and drop it, but for `inside`, which hands out places. A length of four bytes,
+//! big-endian, stripped. `cargo bench -p socktree-codec --bench decode`; what it printed once
+//! stands in `docs/codec-measurements.md`.
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_types,
+    reason = "a benchmark takes the time and prints it"
+)]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use socktree_codec::{Decoder, Frame, LengthPrefix};
+use tokio_util::codec::{Decoder as _, Encoder as _, LengthDelimitedCodec};
+
+const READ: usize = 64 * 1024;
+const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_millis(300);
+
+fn main() {
+    for payload in [1, 16, 64, 256, 1024, 16 * 1024, 100_000] {
+        let stream = stream(payload);
+        let reads: Vec<&[u8]> = stream.chunks(READ).collect();
+        let frames = stream.len() / (payload + 4);
+        let mut contenders: Vec<Contender<'_>> = vec![
+            ("tokio-util", Box::new(|| tokio_util(&reads))),
+            (
+                "sliced",
+                Box::new(|| socktree(&reads, |frame, block| frame.sliced(block))),
+            ),
+            (
+                "copied",
+                Box::new(|| socktree(&reads, |frame, block| frame.copied(block))),
+            ),
+            ("inside", Box::new(|| inside(&reads))),
+        ];
+        report("decode", payload, frames, &mut contenders);
+        drop(contenders);
+
+        let body = Bytes::from(vec![7; payload]);
+        let count = (READ / (payload + 4)).max(1) * 16;
+        let mut contenders: Vec<Contender<'_>> = vec![
+            ("tokio-util", Box::new(|| encode_tokio_util(&body, count))),
+            ("encode_into", Box::new(|| encode_into(&body, count))),
+            ("encode", Box::new(|| encode(&body, count))),
+        ];
+        report("encode", payload, count, &mut contenders);
+    }
+}
+
+/// A name, and one pass over the data, which returns how many frames it saw.
+type Contender<'a> = (&'static str, Box<dyn FnMut() -> usize + 'a>);
+
+/// Takes turns, so that whatever else the machine does hits all alike; the best turn counts.
+fn report(what: &str, payload: usize, frames: usize, contenders: &mut [Contender<'_>]) {
+    let mut best = vec![f64::INFINITY; contenders.len()];
+    for _ in 0..ROUNDS {
+        for ((_, pass), best) in contenders.iter_mut().zip(&mut best) {
+            let start = Instant::now();
+            let mut passes = 0u32;
+            while start.elapsed() < ROUND {
+                assert_eq!(pass(), frames);
+                passes += 1;
+            }
+            let nanos = start.elapsed().as_secs_f64() * 1e9 / f64::from(passes) / frames as f64;
+            *best = best.min(nanos);
+        }
+    }
+    for ((name, _), nanos) in contenders.iter().zip(&best) {
+        let rate = (payload + 4) as f64 / nanos;
+        let ratio = best[0] / nanos;
+        println!(
+            "{what} {payload:>6} {name:<11} {nanos:>9.2} ns/frame {rate:>7.2} GB/s {ratio:>6.2}x"
+        );
+    }
+}
+
+/// Whole frames, about a mebibyte of them; a read ends wherever it ends.
+fn stream(payload: usize) -> Vec<u8> {
+    let mut stream = Vec::new();
+    while stream.len() < 1 << 20 {
+        stream.put_u32(u32::try_from(payload).expect("a size of the list"));
+        stream.resize(stream.len() + payload, 7);
+    }
+    stream
+}
+
+fn tokio_util(reads: &[&[u8]]) -> usize {
+    let mut codec = LengthDelimitedCodec::new();
+    let mut buffer = BytesMut::with_capacity(2 * READ);
+    let mut frames = 0;
+    for read in reads {
+        buffer.reserve(READ);
+        buffer.extend_from_slice(read);
+        while let Some(frame) = codec.decode(&mut buffer).expect("whole frames") {
+            black_box(frame.freeze());
+            frames += 1;
+        }
+    }
+    frames
+}
+
+fn socktree(reads: &[&[u8]], take: impl Fn(Frame, &Bytes) -> Bytes) -> usize {
+    let framing = LengthPrefix::u32_be()
+        .strip(true)
+        .build()
+        .expect("the options are right");
+    let mut decoder = Decoder::new(framing);
+    let mut buffer = BytesMut::with_capacity(READ);
+    let mut frames = 0;
+    for read in reads {
+        buffer.reserve(READ);
+        buffer.extend_from_slice(read);
+        let block = buffer.split().freeze();
+        let mut feed = decoder.feed(&block);
+        while let Some(frame) = feed.next_frame().expect("whole frames") {
+            black_box(take(frame, &block));
+            frames += 1;
+        }
+    }
+    frames
+}
+
+fn inside(reads: &[&[u8]]) -> usize {
+    let framing = LengthPrefix::u32_be()
+        .strip(true)
+        .build()
+        .expect("the options are right");
+    let mut decoder = Decoder::new(framing);
+    let mut block = vec![0; READ];
+    let mut frames = 0;
+    for read in reads {
+        let block = &mut block[..read.len()];
+        block.copy_from_slice(read);
+        let block = &*block;
+        let mut feed = decoder.feed(block);
+        while let Some(frame) = feed.next_frame().expect("whole frames") {
+            match frame {
+                Frame::Inside(place) => _ = black_box(&block[place]),
+                Frame::Joined(bytes) => _ = black_box(bytes),
+            }
+            frames += 1;
+        }
+    }
+    frames
+}
+
+fn encode_tokio_util(body: &Bytes, count: usize) -> usize {
+    let mut codec = LengthDelimitedCodec::new();
+    let mut buffer = BytesMut::with_capacity(2 * READ);
+    for _ in 0..count {
+        codec.encode(body.clone(), &mut buffer).expect("it fits");
+        if buffer.len() > READ {
+            black_box(&buffer);
+            buffer.clear();
+        }
+    }
+    count
+}
+
+fn encode_into(body: &Bytes, count: usize) -> usize {
+    let framing = LengthPrefix::u32_be()
+        .build()
+        .expect("the options are right");
+    let mut buffer = BytesMut::with_capacity(2 * READ);
+    for _ in 0..count {
+        framing.encode_into(body, &mut buffer).expect("it fits");
+        if buffer.len() > READ {
+            black_box(&buffer);
+            buffer.clear();
+        }
+    }
+    count
+}
+
+fn encode(body: &Bytes, count: usize) -> usize {
+    let framing = LengthPrefix::u32_be()
+        .build()
+        .expect("the options are right");
+    for _ in 0..count {
+        let _ = black_box(framing.encode(body.clone()).expect("it fits"));
+    }
+    count
+}
