@@ -1,6 +1,7 @@
 //! A pool of read buffers whose blocks come home when their last reader drops them.
 #![forbid(unsafe_code)]
 
+mod arena;
 mod block;
 mod copy;
 mod leak;

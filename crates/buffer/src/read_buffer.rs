@@ -5,10 +5,26 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::arena::Arena;
 use crate::block::Block;
 use crate::copy::{COPY_BELOW, copy_out};
 use crate::options::READ_BLOCK;
 use crate::pool::{BufferPool, Exhausted};
+
+/// Messages below this many bytes are copied into chunks of [`SMALL_CHUNK`].
+const SMALL: usize = 512;
+
+/// The most that a small message that somebody keeps can keep alive with it.
+///
+/// A chunk is made once for dozens of messages, where an allocation for each costs some 200
+/// instructions: more than all the rest of its way through a buffer.
+const SMALL_CHUNK: usize = 4 * 1024;
+
+/// The same for messages from [`SMALL`] up to [`COPY_BELOW`].
+///
+/// An allocation of a few KiB for each would have the allocator return memory to the system and
+/// fetch it again with every turn of a loop.
+const MEDIUM_CHUNK: usize = 64 * 1024;
 
 /// The block a read loop reads into, again and again.
 ///
@@ -48,6 +64,10 @@ pub struct ReadBuffer {
     pool: BufferPool,
     size: usize,
     copy_below: usize,
+    /// Where messages below [`SMALL`] are copied to.
+    small: Arena,
+    /// Where other messages below `copy_below` are copied to.
+    medium: Arena,
     state: State,
     /// How much of the block the last read filled; at most its capacity.
     filled: usize,
@@ -77,6 +97,8 @@ impl ReadBuffer {
             pool: pool.clone(),
             size,
             copy_below,
+            small: Arena::new(SMALL_CHUNK),
+            medium: Arena::new(MEDIUM_CHUNK),
             state: State::Empty,
             filled: 0,
         }
@@ -155,10 +177,22 @@ impl ReadBuffer {
     #[must_use]
     #[inline]
     pub fn take(&mut self, range: Range<usize>) -> Bytes {
-        if range.len() < self.copy_below {
-            return Bytes::copy_from_slice(&self.as_ref()[range]);
+        let len = range.len();
+        if len >= self.copy_below {
+            return copy_out(self.freeze(), range, 0);
         }
-        copy_out(self.freeze(), range, 0)
+        // Not through `as_ref`, so that the arenas can be borrowed beside the block.
+        let filled = match &self.state {
+            State::Owned(block) => &block[..self.filled],
+            State::Frozen(bytes) => bytes,
+            State::Empty => &[],
+        };
+        let message = &filled[range];
+        if len < SMALL {
+            self.small.copy(message)
+        } else {
+            self.medium.copy(message)
+        }
     }
 
     #[inline(never)]
@@ -178,6 +212,8 @@ impl ReadBuffer {
     pub fn release(&mut self) {
         self.filled = 0;
         self.state = State::Empty;
+        self.small.release();
+        self.medium.release();
     }
 }
 
