@@ -543,8 +543,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Something could not be handed over: the clock runs, and above the high mark nothing more
-    /// is read.
+    /// Something could not be handed over: the clock runs.
     fn blocked<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, progress: bool) {
         let options = self.options();
         let give_up = self
@@ -553,15 +552,11 @@ impl Connection {
             .scope
             .now()
             .checked_add(options.write_timeout);
-        let too_much = !options.read_while_throttled && self.shared.queued() > options.marks.high;
         let pressure = self.pressure();
         if progress || pressure.write_stall.is_none() {
             pressure.write_stall = give_up;
         }
         self.rearm(io);
-        if too_much {
-            self.hold_reads(io, Hold::WRITES);
-        }
     }
 
     fn unblocked<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
@@ -590,6 +585,10 @@ impl Connection {
             self.release_reads(io, Hold::WRITES);
         }
         if self.is_blocked() {
+            let options = self.options();
+            if !options.read_while_throttled && self.shared.queued() > options.marks.high {
+                self.hold_reads(io, Hold::WRITES);
+            }
             return Fate::Lives;
         }
         if self.phase == Phase::Closing && (self.eof || self.is_quiet(io)) {
