@@ -1,1 +1,24 @@
-//! What the tests share.
+//! What the tests share: nodes with a scripted owner, the echo example as a child process, clients,
+//! and looks at a process from outside.
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a helper that finds something wrong fails its test, and so does one without a result"
+)]
+
+mod echo;
+mod net;
+mod probe;
+mod process;
+mod random;
+mod served;
+mod tool;
+mod until;
+
+pub use echo::EchoServer;
+pub use net::{connect, connect_small, free_port, read_to_end, receive, reset};
+pub use probe::{Ask, Do, Ear, Notice, Probe, Said, Watch};
+pub use process::Process;
+pub use random::Random;
+pub use served::Served;
+pub use tool::{number, run_tool, start_tool};
+pub use until::{DEADLINE, until};

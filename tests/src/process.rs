@@ -1,0 +1,60 @@
+//! A process as the system sees it.
+
+use std::fs;
+use std::time::Duration;
+
+/// A process, this one or another.
+#[derive(Clone, Copy, Debug)]
+pub struct Process(u32);
+
+impl Process {
+    /// The process with this number.
+    pub fn new(pid: u32) -> Self {
+        Self(pid)
+    }
+
+    /// Its number.
+    pub fn pid(self) -> u32 {
+        self.0
+    }
+
+    /// How many descriptors it holds.
+    pub fn descriptors(self) -> usize {
+        let found = fs::read_dir(format!("/proc/{}/fd", self.0)).expect("the process lives");
+        found.count()
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn memory(self) -> u64 {
+        self.status("VmRSS:") * 1024
+    }
+
+    /// How many threads it has.
+    pub fn threads(self) -> u64 {
+        self.status("Threads:")
+    }
+
+    /// Processor time used so far, by steps of 10 ms.
+    pub fn cpu(self) -> Duration {
+        let path = format!("/proc/{}/stat", self.0);
+        let stat = fs::read_to_string(path).expect("the process lives");
+        // The name, which may hold spaces, is in parentheses; after it utime is the 12th field.
+        let (_, fields) = stat.rsplit_once(')').expect("the format of proc(5)");
+        let mut ticks = fields.split_whitespace().skip(11);
+        let mut next = || -> u64 {
+            let field = ticks.next().expect("the format of proc(5)");
+            field.parse().expect("a number of ticks")
+        };
+        Duration::from_millis((next() + next()) * 10)
+    }
+
+    fn status(self, key: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.0);
+        let status = fs::read_to_string(path).expect("the process lives");
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        let value = line.and_then(|line| line.split_whitespace().next());
+        value
+            .and_then(|value| value.parse().ok())
+            .expect("the format of proc(5)")
+    }
+}
