@@ -1,0 +1,164 @@
+//! How a node is made.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::actor::Actor;
+use crate::driver::{DriverFactory, ParkingFactory};
+use crate::error::NodeError;
+use crate::node::{Node, NodeInner};
+use crate::spare::Spares;
+use crate::watchdog::Watchdog;
+use crate::worker::{Worker, WorkerId};
+
+/// How many messages a process handles before others get their turn. Enough that taking turns
+/// costs nothing, few enough that it takes well under a millisecond.
+const MESSAGE_BUDGET: u32 = 256;
+
+/// When a handler counts as stuck. Long beside any handler that computes, short beside what a
+/// person notices.
+const STUCK_AFTER: Duration = Duration::from_millis(10);
+
+/// How long a node waits for its processes when it stops.
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Says how a node is to be made, and starts it.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_kernel::NodeBuilder;
+/// let node = NodeBuilder::new("doc@localhost").workers(2).start()?;
+/// let report = node.stop()?;
+/// assert!(report.is_clean());
+/// # Ok::<(), socktree_kernel::NodeError>(())
+/// ```
+#[must_use = "a node is made by `start` or `run`"]
+pub struct NodeBuilder {
+    name: String,
+    workers: Option<usize>,
+    budget: u32,
+    stuck_after: Option<Duration>,
+    stop_deadline: Duration,
+    factory: Box<dyn DriverFactory>,
+}
+
+impl fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeBuilder")
+            .field("name", &self.name)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl NodeBuilder {
+    /// A node called `name@host`, without sockets: processes, messages and timers alone.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            workers: None,
+            budget: MESSAGE_BUDGET,
+            stuck_after: Some(STUCK_AFTER),
+            stop_deadline: STOP_DEADLINE,
+            factory: Box::new(ParkingFactory),
+        }
+    }
+
+    /// How many workers, each with a thread of its own. As many as there are cores by default;
+    /// 0 counts as 1.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers.max(1));
+        self
+    }
+
+    /// How many messages a process handles before others get their turn. 256 by default; 0 counts
+    /// as 1.
+    pub fn message_budget(mut self, messages: u32) -> Self {
+        self.budget = messages.max(1);
+        self
+    }
+
+    /// How long a handler may run before its worker goes on under another thread. 10 ms by
+    /// default, noticed after at most one and a half times as long; `None` switches it off, and
+    /// then a handler that blocks holds up its worker.
+    pub fn stuck_after(mut self, threshold: Option<Duration>) -> Self {
+        self.stuck_after = threshold;
+        self
+    }
+
+    /// How long [`Node::stop`] waits. 15 seconds by default.
+    pub fn stop_deadline(mut self, deadline: Duration) -> Self {
+        self.stop_deadline = deadline;
+        self
+    }
+
+    /// Where the workers wait and serve what is ready: for crates that bring sources of their own.
+    pub fn driver(mut self, factory: impl DriverFactory + 'static) -> Self {
+        self.factory = Box::new(factory);
+        self
+    }
+
+    /// Starts the node.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::BadName`], or [`NodeError::Io`] if a thread or a driver could not be made.
+    pub fn start(self) -> Result<Node, NodeError> {
+        let well_formed = |(name, host): (&str, &str)| {
+            !name.is_empty() && !host.is_empty() && !host.contains('@')
+        };
+        if !self.name.split_once('@').is_some_and(well_formed) {
+            return Err(NodeError::BadName(self.name));
+        }
+        let count = self
+            .workers
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZeroUsize::get));
+        let spares = Spares::new(&self.name);
+        let watchdog = Arc::new(Watchdog::default());
+        let mut workers = Vec::with_capacity(count);
+        for id in (0..count).map(WorkerId) {
+            let parts = self.factory.make(id)?;
+            workers.push(Worker::new(
+                id,
+                parts,
+                Arc::clone(&spares),
+                Arc::clone(&watchdog),
+            ));
+        }
+        if let Some(threshold) = self.stuck_after {
+            watchdog.start(workers.clone(), threshold)?;
+        }
+        let (budget, stop_deadline) = (self.budget, self.stop_deadline);
+        let inner = NodeInner::new(self.name, budget, stop_deadline, spares, watchdog);
+        inner.start(workers)?;
+        Ok(Node::from_inner(Arc::new(inner)))
+    }
+
+    /// Starts the node with one first process, and stops it when that has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start); [`NodeError::Spawn`] if the process could not be started;
+    /// [`NodeError::Ended`] if it ended in bad order; [`NodeError::Stuck`] if something had not
+    /// ended by the stop deadline.
+    pub fn run<A: Actor>(self, first: A) -> Result<(), NodeError> {
+        let node = self.start()?;
+        let reason = match node.spawn_monitored(first) {
+            Ok((_, ended)) => ended.wait().reason,
+            Err(error) => {
+                node.stop()?;
+                return Err(NodeError::Spawn(error));
+            }
+        };
+        let report = node.stop()?;
+        match reason {
+            reason if !reason.is_clean() => Err(NodeError::Ended(reason)),
+            _ if !report.is_clean() => Err(NodeError::Stuck(report)),
+            _ => Ok(()),
+        }
+    }
+}

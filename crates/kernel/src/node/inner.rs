@@ -1,0 +1,323 @@
+//! What holds a node's processes and workers together.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::actor::Actor;
+use crate::error::{NodeError, SendError, SpawnError, StopReport};
+use crate::id::{Alias, Counter, Name, Pid, Target};
+use crate::mailbox::Signal;
+use crate::message::{Address, Envelope, Source};
+use crate::meta::Inspection;
+use crate::node::SpawnOptions;
+use crate::process::{AnyProcess, Process};
+use crate::reason::Reason;
+use crate::registry::{AliasEntry, Kind, Registry};
+use crate::spare::Spares;
+use crate::sync::lock;
+use crate::watchdog::Watchdog;
+use crate::worker::{Turn, Worker};
+
+pub(crate) struct NodeInner {
+    pub(super) name: String,
+    pub(crate) registry: Registry,
+    pub(crate) budget: u32,
+    pub(super) stop_deadline: Duration,
+    counter: Counter,
+    next_worker: AtomicUsize,
+    stopping: AtomicBool,
+    /// The report of the stop, once it is over.
+    pub(super) stopped: Mutex<Option<StopReport>>,
+    ended: Mutex<()>,
+    ended_bell: Condvar,
+    waiting_for_end: AtomicUsize,
+    workers: OnceLock<Vec<Arc<Worker>>>,
+    spares: Arc<Spares>,
+    watchdog: Arc<Watchdog>,
+}
+
+impl NodeInner {
+    /// A node without workers yet.
+    pub(super) fn new(
+        name: String,
+        budget: u32,
+        stop_deadline: Duration,
+        spares: Arc<Spares>,
+        watchdog: Arc<Watchdog>,
+    ) -> Self {
+        Self {
+            name,
+            registry: Registry::new(),
+            budget,
+            stop_deadline,
+            counter: Counter::new(),
+            next_worker: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            stopped: Mutex::new(None),
+            ended: Mutex::new(()),
+            ended_bell: Condvar::new(),
+            waiting_for_end: AtomicUsize::new(0),
+            workers: OnceLock::new(),
+            spares,
+            watchdog,
+        }
+    }
+
+    /// Starts the workers' threads. What has started is stopped again if one of them fails.
+    pub(super) fn start(&self, workers: Vec<Arc<Worker>>) -> Result<(), NodeError> {
+        for worker in &workers {
+            if let Err(error) = self.spares.start(Arc::clone(worker)) {
+                self.halt(&workers, Duration::ZERO);
+                return Err(error.into());
+            }
+        }
+        let set = self.workers.set(workers);
+        set.unwrap_or_else(|_| unreachable!("a node is started once"));
+        Ok(())
+    }
+
+    pub(crate) fn workers(&self) -> &[Arc<Worker>] {
+        self.workers.get().map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn new_alias(&self) -> Alias {
+        self.counter.next_alias()
+    }
+
+    /// A process has ended and is in no table any more.
+    pub(crate) fn one_ended(&self) {
+        if self.waiting_for_end.load(Ordering::SeqCst) > 0 {
+            let _guard = lock(&self.ended);
+            self.ended_bell.notify_all();
+        }
+    }
+
+    /// Waits until `done`, looking each time a process has ended, for at most this long.
+    pub(super) fn wait_until(&self, at_most: Option<Duration>, done: impl Fn() -> bool) -> bool {
+        let deadline = at_most.and_then(|limit| Instant::now().checked_add(limit));
+        self.waiting_for_end.fetch_add(1, Ordering::SeqCst);
+        let mut guard = lock(&self.ended);
+        let in_time = loop {
+            if done() {
+                break true;
+            }
+            guard = match deadline {
+                None => self
+                    .ended_bell
+                    .wait(guard)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let left = at.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break false;
+                    }
+                    let waited = self.ended_bell.wait_timeout(guard, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        };
+        drop(guard);
+        self.waiting_for_end.fetch_sub(1, Ordering::SeqCst);
+        in_time
+    }
+
+    pub(crate) fn send<T: Send + 'static>(
+        &self,
+        from: Source,
+        to: &Target,
+        message: T,
+    ) -> Result<(), SendError<T>> {
+        let sent = match to {
+            Target::Alias(alias) => match self.registry.alias(*alias) {
+                None => return Err(SendError::Unknown(message)),
+                Some(AliasEntry::Meta { port, .. }) => port.send(from, Envelope::new(message)),
+                Some(AliasEntry::Process(process)) => {
+                    process.push_any(from, Envelope::new(message))
+                }
+            },
+            Target::Pid(_) | Target::Name(_) => match self.registry.resolve(to) {
+                None => return Err(SendError::Unknown(message)),
+                Some(process) => process.push_any(from, Envelope::new(message)),
+            },
+        };
+        sent.map_err(|error| {
+            error.map(|envelope| {
+                envelope
+                    .open()
+                    .expect("what is refused comes back as it was")
+            })
+        })
+    }
+
+    pub(crate) fn inspect(&self, target: &Target) -> Option<Inspection> {
+        if let Target::Alias(alias) = target
+            && let AliasEntry::Meta { port, .. } = self.registry.alias(*alias)?
+        {
+            return Some(port.inspect());
+        }
+        let info = self.registry.resolve(target)?.info();
+        Some(vec![
+            (
+                "process",
+                info.name
+                    .map_or_else(|| info.pid.to_string(), |n| n.as_str().into()),
+            ),
+            ("behaviour", info.behaviour.to_owned()),
+            ("worker", info.worker.index().to_string()),
+            ("mailbox", info.mailbox.to_string()),
+            ("messages in", info.messages_in.to_string()),
+            ("metas", info.metas.to_string()),
+        ])
+    }
+
+    fn pick_worker(&self, wanted: Option<usize>) -> Result<Arc<Worker>, SpawnError> {
+        let workers = self.workers();
+        let n = wanted.unwrap_or_else(|| {
+            self.next_worker.fetch_add(1, Ordering::Relaxed) % workers.len().max(1)
+        });
+        workers
+            .get(n)
+            .map(Arc::clone)
+            .ok_or(SpawnError::NoSuchWorker(n))
+    }
+
+    /// Makes a process and puts it into the tables; `init` is still to come.
+    fn make<A: Actor>(
+        self: &Arc<Self>,
+        actor: A,
+        options: &SpawnOptions,
+        parent: Option<Pid>,
+    ) -> Result<Arc<Process<A>>, SpawnError> {
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(SpawnError::Stopping);
+        }
+        if let Some(name) = &options.name
+            && name.as_str().len() > Name::MAX_LEN
+        {
+            return Err(SpawnError::NameTooLong(name.as_str().len()));
+        }
+        let worker = self.pick_worker(options.worker)?;
+        let pid = self.counter.next_pid();
+        let process = Process::new(
+            actor,
+            pid,
+            parent,
+            Arc::clone(self),
+            worker,
+            options.mailbox,
+        );
+        if let Some(name) = &options.name {
+            let taken = self.registry.take_name(name, Arc::clone(&process) as _);
+            taken.map_err(|_| SpawnError::NameTaken(name.clone()))?;
+            process.core_ref().set_name(Some(name.clone()));
+        }
+        self.registry.insert_process(Arc::clone(&process) as _);
+        if let Some(tell) = &options.told_outside {
+            let watched = self
+                .registry
+                .watch_from_outside(&Target::Pid(pid), tell.clone());
+            watched.expect("the process was just put into the table and cannot have ended");
+        }
+        if let Some(parent) = parent {
+            self.relate(&*process, parent, options);
+        }
+        Ok(process)
+    }
+
+    /// A stop that began while the process was made may have missed it.
+    fn check_stop(&self, process: &dyn AnyProcess) {
+        if self.stopping.load(Ordering::SeqCst) {
+            process.signal(Signal::ordered(process.core().pid, Reason::Shutdown));
+        }
+    }
+
+    /// Starts a process whose `init` runs later, on its own worker.
+    pub(crate) fn spawn_later<A: Actor>(
+        self: &Arc<Self>,
+        actor: A,
+        options: &SpawnOptions,
+        parent: Option<Pid>,
+    ) -> Result<Arc<Process<A>>, SpawnError> {
+        let process = self.make(actor, options, parent)?;
+        process.init_later();
+        self.check_stop(&*process);
+        Ok(process)
+    }
+
+    pub(crate) fn spawn<A: Actor>(
+        self: &Arc<Self>,
+        actor: A,
+        options: &SpawnOptions,
+        parent: Option<Pid>,
+        turn: Option<&Turn<'_>>,
+    ) -> Result<Address<A::Msg>, SpawnError> {
+        let process = self.make(actor, options, parent)?;
+        let pid = process.core_ref().pid;
+        if let Err(reason) = process.init(turn) {
+            // What it had opened may be closed by another worker, or by this one: then its loop
+            // has to go on meanwhile.
+            if self.registry.process(pid).is_some() {
+                if let Some(turn) = turn {
+                    turn.hand_over();
+                }
+                self.wait_until(None, || self.registry.process(pid).is_none());
+            }
+            return Err(SpawnError::Init(reason));
+        }
+        self.check_stop(&*process);
+        Ok(Address::new(process))
+    }
+
+    /// Makes the links and monitors between a new process and its parent.
+    fn relate(&self, child: &dyn AnyProcess, parent: Pid, options: &SpawnOptions) {
+        let pid = child.core().pid;
+        if options.link_parent {
+            child.core().note_watch(Target::Pid(parent), Kind::Link);
+            if self
+                .registry
+                .watch(pid, &Target::Pid(parent), Kind::Link)
+                .is_err()
+            {
+                child.core().forget_watch(&Target::Pid(parent), Kind::Link);
+                child.signal(Signal::ordered(parent, Reason::NoProcess));
+            }
+        }
+        let Some(parent) = self.registry.process(parent) else {
+            return;
+        };
+        let kinds = [
+            (options.link_child, Kind::Link),
+            (options.monitored, Kind::Monitor),
+        ];
+        for (_, kind) in kinds.into_iter().filter(|(wanted, _)| *wanted) {
+            parent.core().note_watch(Target::Pid(pid), kind);
+            let made = self
+                .registry
+                .watch(parent.core().pid, &Target::Pid(pid), kind);
+            made.expect("the child was just put into the table and cannot have ended");
+        }
+    }
+
+    pub(super) fn begin_stop(&self) {
+        if self.stopping.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        for process in self.registry.processes() {
+            let pid = process.core().pid;
+            process.signal(Signal::ordered(
+                process.core().parent.unwrap_or(pid),
+                Reason::Shutdown,
+            ));
+        }
+    }
+
+    pub(super) fn halt(&self, workers: &[Arc<Worker>], threads: Duration) {
+        for worker in workers {
+            worker.stop();
+        }
+        self.spares.close();
+        self.spares.join(threads);
+        self.watchdog.stop();
+    }
+}
