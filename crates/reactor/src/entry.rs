@@ -89,7 +89,23 @@ impl Flags {
     }
 
     /// Whether there is something to do for the source now.
+    #[inline]
     pub(crate) fn actionable(self) -> bool {
+        // What an ordinary connection shows; asked three times an event.
+        const SPECIAL: u16 = Flags::FAILED
+            | Flags::STARVED
+            | Flags::CONNECTING
+            | Flags::HAS_ROOM
+            | Flags::HUNG_UP
+            | Flags::PAUSED;
+        if self.0 & SPECIAL == 0 {
+            return self.0 & Self::READABLE != 0;
+        }
+        self.actionable_in_special()
+    }
+
+    #[inline(never)]
+    fn actionable_in_special(self) -> bool {
         if self.has(Self::FAILED | Self::STARVED) {
             return false;
         }
@@ -108,7 +124,21 @@ impl Flags {
     }
 
     /// Takes in a report of the poller.
+    #[inline]
     pub(crate) fn apply(&mut self, report: Readiness) {
+        let special = report.read_closed | report.write_closed | report.error | report.urgent;
+        let waiting = self.0 & (Self::WANTS_ROOM | Self::CONNECTING) != 0;
+        if !special && !waiting {
+            if report.readable {
+                self.set(Self::READABLE);
+            }
+            return;
+        }
+        self.apply_special(report);
+    }
+
+    #[inline(never)]
+    fn apply_special(&mut self, report: Readiness) {
         let Readiness {
             readable,
             writable,

@@ -55,6 +55,11 @@ pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// reports nothing. Its peers may have sent all along.
 pub(crate) const CLOCK_GAP: Duration = Duration::from_secs(1);
 
+/// Times in a row that readiness is asked for again because the clock jumped.
+///
+/// A machine on which every look takes longer than [`CLOCK_GAP`] should still get its timers.
+pub(crate) const MAX_SECOND_LOOKS: u32 = 8;
+
 /// Turns in a row in which timers wait because the operating system had more to report than
 /// fits in one batch.
 pub(crate) const MAX_HELD_TURNS: u32 = 16;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use socktree_reactor::limits::MAX_FIRINGS;
-use socktree_reactor::sim::{Faults, Link, SimOs};
-use socktree_reactor::{Event, ListenOptions, Reactor, ReadOutcome, Token};
+use socktree_reactor::sim::{Fault, Faults, Link, SimOs};
+use socktree_reactor::{Event, ListenOptions, Os, Reactor, Token};
 
 type Loop = Reactor<SimOs, (), u32>;
 
@@ -155,56 +155,110 @@ fn removing_a_source_cancels_its_deadline() {
     assert!(reactor.next_event().is_none());
 }
 
-/// G02: the process was stopped past every idle timeout while its peer kept sending. The
-/// bytes come before the deadline, which the owner then moves.
+/// A peer that says something every second, as long as it is given time.
+fn chatty() -> impl FnMut(&mut Link<'_>) {
+    let mut next = None;
+    move |link| {
+        let now = link.now();
+        if next.is_none_or(|next| now >= next) {
+            link.write(b"still here");
+            next = now.checked_add(Duration::from_secs(1));
+        }
+        link.sleep_until(next.unwrap());
+    }
+}
+
+/// Handles one turn as a server with idle timeouts does; the number of events by kind:
+/// accepted, read, timed out.
+fn idle_turn(reactor: &mut Loop) -> [usize; 3] {
+    const IDLE: Duration = Duration::from_secs(30);
+    reactor
+        .poll(reactor.after(Duration::from_secs(10)), || true)
+        .unwrap();
+    let mut counts = [0; 3];
+    while let Some(event) = reactor.next_event() {
+        let idle = reactor.after(IDLE);
+        match event {
+            Event::Accepted { stream, .. } => {
+                let token = reactor.adopt(stream, ()).unwrap();
+                reactor.source(token).unwrap().io.set_deadline(idle);
+                counts[0] += 1;
+            }
+            Event::Readable(token) => {
+                let mut source = reactor.source(token).unwrap();
+                source.io.read(&mut [0; 64]).unwrap();
+                source.io.set_deadline(idle);
+                counts[1] += 1;
+            }
+            Event::Deadline(_) => counts[2] += 1,
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    counts
+}
+
+/// G02: the process is stopped past every idle timeout, again and again, while its peers go
+/// on sending. Their bytes come before the deadlines, which move.
 #[test]
 fn after_a_gap_bytes_come_before_deadlines() {
+    let mut faults = Faults::none();
+    faults.clock_gap = 100;
+    faults.gap = Duration::from_secs(3600);
+    let (sim, mut reactor) = new(faults);
+    listener(&mut reactor);
+    for _ in 0..3 {
+        sim.dial("10.1.1.1:7".parse().unwrap(), chatty());
+    }
+    let mut sum = [0; 3];
+    for _ in 0..1000 {
+        for (sum, count) in sum.iter_mut().zip(idle_turn(&mut reactor)) {
+            *sum += count;
+        }
+    }
+    assert!(sim.injected(Fault::ClockGap) > 50, "{sim:?}");
+    assert!(sum[1] > 500, "{sum:?}");
+    assert_eq!((sum[0], sum[2]), (3, 0), "nobody was idle");
+}
+
+/// G02, H11: more peers than fit in one report have sent while the process was stopped.
+/// Timers wait until all of them were heard.
+#[test]
+fn timers_wait_while_reports_are_full() {
+    const PEERS: usize = SimOs::EVENTS_PER_WAIT * 5;
     let (sim, mut reactor) = new(Faults::none());
     listener(&mut reactor);
     sim.set_manual_clock(true);
-    sim.dial("10.1.1.1:7".parse().unwrap(), |link: &mut Link<'_>| {
-        link.write(b"still here");
-        link.sleep(Duration::from_secs(1));
-    });
-    let now = Some(reactor.now());
-    let mut connection = None;
-    for _ in 0..3 {
-        reactor.poll(now, || true).unwrap();
-        while let Some(event) = reactor.next_event() {
-            match event {
-                Event::Accepted { stream, .. } => {
-                    let token = reactor.adopt(stream, ()).unwrap();
-                    let idle = reactor.after(Duration::from_secs(30));
-                    reactor.source(token).unwrap().io.set_deadline(idle);
-                    connection = Some(token);
-                }
-                Event::Readable(token) => {
-                    reactor
-                        .source(token)
-                        .unwrap()
-                        .io
-                        .read(&mut [0; 64])
-                        .unwrap();
-                }
-                other => panic!("unexpected {other:?}"),
-            }
-        }
+    for _ in 0..PEERS {
+        sim.dial("10.1.1.1:7".parse().unwrap(), chatty());
     }
-    let connection = connection.unwrap();
-    for _ in 0..5 {
+    let mut heard = 0;
+    for _ in 0..4 {
+        while heard < PEERS {
+            let [_, read, late] = idle_turn(&mut reactor);
+            assert_eq!(late, 0, "nobody was idle");
+            heard += read;
+        }
+        heard = 0;
         sim.advance(Duration::from_secs(60));
+    }
+}
+
+/// A busy source does not delay timers until the system is asked again.
+#[test]
+fn timers_fire_beside_a_busy_source() {
+    let (sim, mut reactor) = new(Faults::none());
+    listener(&mut reactor);
+    sim.dial("10.1.1.1:7".parse().unwrap(), |link: &mut Link<'_>| {
+        while link.write(&[0; 4096]) > 0 {}
+    });
+    while idle_turn(&mut reactor)[1] == 0 {}
+    for _ in 0..20 {
+        reactor.schedule(reactor.now(), 1);
         reactor.poll(None, || true).unwrap();
-        let Some(Event::Readable(token)) = reactor.next_event() else {
-            panic!()
-        };
-        assert_eq!(token, connection);
-        let idle = reactor.after(Duration::from_secs(30));
-        let mut source = reactor.source(token).unwrap();
-        assert_eq!(source.io.read(&mut [0; 64]).unwrap(), ReadOutcome::Data(10));
-        source.io.set_deadline(idle);
-        assert!(
-            reactor.next_event().is_none(),
-            "the deadline was moved in time"
-        );
+        let mut commands = 0;
+        while let Some(event) = reactor.next_event() {
+            commands += usize::from(matches!(event, Event::Command(1)));
+        }
+        assert_eq!(commands, 1);
     }
 }

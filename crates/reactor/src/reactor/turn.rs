@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::entry::{Flags, Io, NEVER, NO_TIMER};
 use crate::limits::{
-    CLOCK_GAP, COMMAND_BUDGET, MAX_FIRINGS, MAX_HELD_TURNS, MAX_SKIPPED_POLLS, MAX_UNPOLLED_EVENTS,
-    READ_BURST,
+    CLOCK_GAP, COMMAND_BUDGET, MAX_FIRINGS, MAX_HELD_TURNS, MAX_SECOND_LOOKS, MAX_SKIPPED_POLLS,
+    MAX_UNPOLLED_EVENTS, READ_BURST,
 };
 use crate::reactor::{Due, Reactor};
 use crate::{Event, Os, Token};
@@ -55,13 +55,19 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
                 waited?;
             }
         }
-        let gap = self.refresh_now().saturating_duration_since(before) >= CLOCK_GAP;
         let mut full = self.take_reports();
-        if gap && !full && self.timer_due() {
+        let mut asked = before;
+        for _ in 0..MAX_SECOND_LOOKS {
+            let gap = self.refresh_now().saturating_duration_since(asked) >= CLOCK_GAP;
+            if !gap || full || !self.timer_due() {
+                break;
+            }
+            asked = self.now;
             self.wait(Some(Duration::ZERO))?;
             full = self.take_reports();
         }
-        let hold = full && self.turn.held < MAX_HELD_TURNS;
+        // The patience is for timers that are due; under load, reports are always full.
+        let hold = full && self.timer_due() && self.turn.held < MAX_HELD_TURNS;
         self.turn.held = if hold { self.turn.held + 1 } else { 0 };
         if self.shared.take_descriptor_freed() {
             self.descriptor_freed();
@@ -78,8 +84,9 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
 
     /// Whether this turn can do with what is known already.
     ///
-    /// Not when a timer is due: deadlines are judged only after the system was asked, because
-    /// the bytes that would have moved one may be waiting to be reported.
+    /// Not when a timer is due. Deadlines are judged only after the system was asked, because
+    /// the bytes that would have moved one may be waiting to be reported, so a turn that
+    /// skips it would delay them.
     fn may_skip_system(&self) -> bool {
         !self.ready.is_empty()
             && self.turn.skipped < MAX_SKIPPED_POLLS

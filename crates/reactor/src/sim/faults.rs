@@ -36,7 +36,8 @@ pub struct Faults {
     pub accept_starved: u16,
     /// Connection attempts that fail.
     pub connect_error: u16,
-    /// Waits during which the process was stopped, for up to [`gap`](Self::gap).
+    /// Waits during which the process was stopped, for up to [`gap`](Self::gap). As on Linux,
+    /// such a wait ends as interrupted and reports nothing.
     pub clock_gap: u16,
     /// The longest stop.
     pub gap: Duration,

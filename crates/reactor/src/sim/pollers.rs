@@ -363,6 +363,8 @@ pub(super) fn wait<'a>(
             .unwrap_or(u64::MAX)
             .max(1);
         state.now += state.dice.rng.below(most);
+        // SIGCONT interrupts the wait (signal(7)), so it ends without a look at the sockets.
+        return state;
     }
     loop {
         let network_busy = state.step();
