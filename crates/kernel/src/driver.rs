@@ -44,8 +44,9 @@ pub trait Driver: Send {
     /// It may return early, with sources still ready, to let processes run in between.
     fn turn(&mut self, wait: Wait, may_sleep: &dyn Fn() -> bool);
 
-    /// A message that was delivered with this receipt has been handled.
-    fn handled(&mut self, receipt: Receipt);
+    /// The messages that were delivered with these receipts have been handled. Leaves the list
+    /// empty.
+    fn handled(&mut self, receipts: &mut Vec<Receipt>);
 
     /// The processes that were ready have run: what they wrote can go out now.
     fn flush(&mut self);
@@ -163,7 +164,9 @@ impl Driver for ParkingDriver {
         *lock(&parking.woken) = false;
     }
 
-    fn handled(&mut self, _receipt: Receipt) {}
+    fn handled(&mut self, receipts: &mut Vec<Receipt>) {
+        receipts.clear();
+    }
 
     fn flush(&mut self) {}
 

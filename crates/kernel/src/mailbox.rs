@@ -107,7 +107,20 @@ impl<M> Mailbox<M> {
     where
         M: From<T>,
     {
-        self.push_with(from, receipt, message, |message| Ok(message.into()))
+        let mut lanes = lock(&self.lanes);
+        if lanes.closed {
+            return Err(SendError::Terminated(message));
+        }
+        if self.is_full(&lanes) {
+            return Err(SendError::Full(message));
+        }
+        lanes.pushed += 1;
+        lanes.main.push_back(Entry {
+            from,
+            receipt,
+            message: message.into(),
+        });
+        Ok(Pushed::now_scheduled(&mut lanes.scheduled))
     }
 
     /// Takes the message whatever the bound, as long as the process lives.
@@ -142,7 +155,7 @@ impl<M> Mailbox<M> {
         if lanes.closed {
             return Err(SendError::Terminated(message));
         }
-        if lanes.pushed - self.handled.load(Ordering::Acquire) >= self.capacity {
+        if self.is_full(&lanes) {
             return Err(SendError::Full(message));
         }
         let message = convert(message)?;

@@ -240,9 +240,11 @@ impl Worker {
                     turn.leave(process, after);
                     return Drive::Displaced;
                 }
-                for receipt in turn.receipts.borrow_mut().drain(..) {
-                    core.driver.handled(receipt);
+                let mut receipts = turn.receipts.borrow_mut();
+                if !receipts.is_empty() {
+                    core.driver.handled(&mut receipts);
                 }
+                drop(receipts);
                 if after == After::Again {
                     core.run_queue.push_back(process);
                 }
@@ -276,10 +278,10 @@ impl Worker {
         self.pending.store(false, Ordering::SeqCst);
         let mut inbox = lock(&self.inbox);
         core.run_queue.extend(inbox.runnable.drain(..));
-        let receipts = std::mem::take(&mut inbox.receipts);
+        let mut receipts = std::mem::take(&mut inbox.receipts);
         drop(inbox);
-        for receipt in receipts {
-            core.driver.handled(receipt);
+        if !receipts.is_empty() {
+            core.driver.handled(&mut receipts);
         }
     }
 

@@ -188,11 +188,10 @@ impl<O: Os> TcpDriver<O> {
     fn command(&mut self, command: Command<O>) {
         match command {
             Command::Tell(token, what) => self.told(token, what),
-            Command::Listen {
-                listener,
-                server,
-                life,
-            } => self.listen(listener, server, life),
+            Command::Listen(listen) => {
+                let (listener, server, life) = *listen;
+                self.listen(listener, server, life);
+            }
             Command::Adopt(adopt) => {
                 let (stream, peer, server, sink) = *adopt;
                 self.adopt(stream, peer, &server, sink);
@@ -203,7 +202,7 @@ impl<O: Os> TcpDriver<O> {
 
     fn told(&mut self, token: Token, what: Tell) {
         if let Tell::Exit(why) = what {
-            return self.exit(token, why);
+            return self.exit(token, *why);
         }
         self.with(token, |connection, io| match what {
             Tell::Flush => connection.flush(io),
@@ -284,22 +283,23 @@ impl<O: Os> Driver for TcpDriver<O> {
         self.in_turn = true;
     }
 
-    #[inline]
-    fn handled(&mut self, receipt: Receipt) {
-        let token = Token::from_bits(receipt.token);
-        let Some(SourceMut {
-            data: Owned::Connection(connection),
-            mut io,
-        }) = self.reactor.source(token)
-        else {
-            return;
-        };
-        let fate = connection.handled(&mut io, receipt.amount);
-        if connection.awaits_answers() {
-            touch(&mut self.touched, token, connection);
-        }
-        if !matches!(fate, Fate::Lives) {
-            self.apply(token, fate);
+    fn handled(&mut self, receipts: &mut Vec<Receipt>) {
+        for receipt in receipts.drain(..) {
+            let token = Token::from_bits(receipt.token);
+            let Some(SourceMut {
+                data: Owned::Connection(connection),
+                mut io,
+            }) = self.reactor.source(token)
+            else {
+                continue;
+            };
+            let fate = connection.handled(&mut io, receipt.amount);
+            if connection.awaits_answers() {
+                touch(&mut self.touched, token, connection);
+            }
+            if !matches!(fate, Fate::Lives) {
+                self.apply(token, fate);
+            }
         }
     }
 

@@ -128,11 +128,7 @@ impl<O: Os> AnyLine for Line<O> {
             .scope
             .register(server.alias(), Arc::clone(server) as _)
             .map_err(Err)?;
-        let command = Command::Listen {
-            listener,
-            server: Arc::clone(server),
-            life,
-        };
+        let command = Command::Listen(Box::new((listener, Arc::clone(server), life)));
         self.post(command).map_err(|_| Err(SpawnError::Stopping))?;
         Ok(local)
     }

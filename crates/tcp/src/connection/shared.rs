@@ -31,7 +31,7 @@ pub(crate) enum Tell {
     /// The owner has paused or resumed reading.
     Pause,
     /// The meta-process was told to end.
-    Exit(MetaExit),
+    Exit(Box<MetaExit>),
 }
 
 /// A worker's driver, as connections of that worker see it from other threads.
@@ -61,12 +61,16 @@ pub(crate) enum Shut {
     Slow(usize),
 }
 
+/// What was written behind the first piece: boxed, so that it costs an idle connection a word.
+#[expect(clippy::box_collection, reason = "the word is the point")]
+pub(crate) type Rest = Option<Box<VecDeque<Bytes>>>;
+
 /// Bytes waiting for the driver to take them.
 #[derive(Default)]
 struct Queue {
     /// The first, or nothing. Most connections have at most one, and then need no buffer.
     first: Bytes,
-    rest: VecDeque<Bytes>,
+    rest: Rest,
     /// Bytes ever taken; with `sent` this gives how many wait.
     accepted: u64,
     shut: Option<Shut>,
@@ -80,7 +84,7 @@ struct Queue {
 /// What the driver takes out of the queue in one go.
 pub(crate) struct Taken {
     pub(crate) first: Bytes,
-    pub(crate) rest: VecDeque<Bytes>,
+    pub(crate) rest: Rest,
     pub(crate) shut: Option<Shut>,
 }
 
@@ -179,11 +183,16 @@ impl Shared {
     // The owner's side.
 
     pub(crate) fn write(&self, bytes: Bytes) -> Written {
-        self.write_parts(&[], bytes, &[])
+        self.write_with(bytes.len(), |queue| queue.push(bytes))
     }
 
     pub(crate) fn write_parts(&self, header: &[u8], payload: Bytes, trailer: &[u8]) -> Written {
         let len = header.len() + payload.len() + trailer.len();
+        self.write_with(len, |queue| queue.push_parts(header, payload, trailer))
+    }
+
+    #[inline]
+    fn write_with(&self, len: usize, push: impl FnOnce(&mut Queue)) -> Written {
         let mut queue = self.queue();
         if queue.closed || queue.shut.is_some() {
             return Written::Ended;
@@ -194,7 +203,7 @@ impl Shared {
             self.announce(queue);
             return Written::Ended;
         }
-        queue.push_parts(header, payload, trailer);
+        push(&mut queue);
         self.accepted(queue, waiting, len)
     }
 
@@ -212,6 +221,7 @@ impl Shared {
         Ok(self.accepted(queue, waiting, len))
     }
 
+    #[inline]
     fn accepted(&self, mut queue: MutexGuard<'_, Queue>, waiting: usize, len: usize) -> Written {
         queue.accepted += len as u64;
         let throttled = waiting + len > self.group.options.marks.high;
@@ -252,6 +262,7 @@ impl Shared {
     ///
     /// The driver takes `watched` back *before* it takes the lock to empty the queue. So whoever
     /// finds `watched` set under the lock has put its bytes there in time.
+    #[inline]
     fn announce(&self, mut queue: MutexGuard<'_, Queue>) {
         if queue.told || self.watched.load(Ordering::Relaxed) {
             return;
@@ -294,13 +305,14 @@ impl Shared {
         self.watched.store(true, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn take(&self) -> Taken {
         self.watched.store(false, Ordering::Relaxed);
         let mut queue = self.queue();
         queue.told = false;
         Taken {
             first: std::mem::take(&mut queue.first),
-            rest: std::mem::take(&mut queue.rest),
+            rest: queue.rest.take(),
             shut: queue.shut,
         }
     }
@@ -337,7 +349,7 @@ impl Shared {
         queue.closed = true;
         let dropped = (
             std::mem::take(&mut queue.first),
-            std::mem::take(&mut queue.rest),
+            queue.rest.take(),
         );
         drop(queue);
         drop(dropped);
@@ -349,17 +361,15 @@ impl Queue {
         if bytes.is_empty() {
             return;
         }
-        if self.first.is_empty() && self.rest.is_empty() {
+        if self.first.is_empty() {
+            // The driver takes both at once, so there is nothing behind an empty first.
             self.first = bytes;
         } else {
-            self.rest.push_back(bytes);
+            self.rest.get_or_insert_default().push_back(bytes);
         }
     }
 
     fn push_parts(&mut self, header: &[u8], payload: Bytes, trailer: &[u8]) {
-        if header.is_empty() && trailer.is_empty() {
-            return self.push(payload);
-        }
         if payload.len() <= JOIN_BELOW {
             let mut joined = BytesMut::with_capacity(header.len() + payload.len() + trailer.len());
             joined.extend_from_slice(header);
@@ -430,7 +440,7 @@ impl MetaPort for Shared {
             return;
         }
         drop(queue);
-        self.tell(Tell::Exit(why));
+        self.tell(Tell::Exit(Box::new(why)));
     }
 
     fn inspect(&self) -> Inspection {

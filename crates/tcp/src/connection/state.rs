@@ -15,6 +15,7 @@ use socktree_kernel::{MetaLife, Receipt, SendError, Sink};
 use socktree_reactor::{Os, ReadOutcome, SourceIo, WriteOutcome};
 
 use crate::conn::Conn;
+use crate::connection::shared::{Rest, Taken};
 use crate::connection::{Shared, Shut, Tell};
 use crate::event::{DisconnectReason, TcpEvent};
 use crate::options::{ConnectionOptions, MESSAGE_OVERHEAD, Overflow};
@@ -220,7 +221,13 @@ impl Connection {
                 if self.phase != Phase::Open {
                     return self.discard(n);
                 }
-                match self.take_in(io, buffer, n) {
+                let fate = if self.decoder.framing().is_raw() {
+                    let data = buffer.take(0..n);
+                    self.deliver(io, data)
+                } else {
+                    self.take_in(io, buffer)
+                };
+                match fate {
                     Fate::Lives if n == room => Fate::Hot,
                     fate => fate,
                 }
@@ -249,12 +256,7 @@ impl Connection {
         &mut self,
         io: &mut SourceIo<'_, O, C>,
         buffer: &mut ReadBuffer,
-        filled: usize,
     ) -> Fate {
-        if self.decoder.framing().is_raw() {
-            let data = buffer.take(0..filled);
-            return self.deliver(io, data);
-        }
         // The decoder is out of the connection meanwhile, so that delivering can borrow it.
         let mut decoder = std::mem::replace(&mut self.decoder, Decoder::new(raw()));
         let mut fate = Fate::Lives;
@@ -430,25 +432,36 @@ impl Connection {
         if self.phase == Phase::Connecting {
             return Fate::Lives;
         }
-        let taken = self.shared.take();
-        match taken.shut {
-            Some(Shut::Reset) if self.phase != Phase::Lingering => {
-                return Fate::Resets(DisconnectReason::Aborted);
-            }
-            Some(Shut::Slow(queued)) if self.phase != Phase::Lingering => {
-                return Fate::Resets(DisconnectReason::SlowConsumer { queued });
-            }
-            Some(Shut::Close) if self.phase == Phase::Open => self.begin_close(io),
-            Some(Shut::Write) => self.fin_wanted = true,
-            _ => {}
+        let Taken { first, rest, shut } = self.shared.take();
+        if let Some(shut) = shut
+            && let Some(fate) = self.shut(io, shut)
+        {
+            return fate;
         }
-        if let Err(error) = self.send(io, taken.first, taken.rest) {
+        if let Err(error) = self.send(io, first, rest) {
             return Fate::Ends(DisconnectReason::from_io(&error));
         }
         if self.shared.is_throttled() && self.shared.release_throttled() {
             self.notify(TcpEvent::Writable { conn: self.conn() });
         }
         self.flushed(io)
+    }
+
+    /// Prepares for what the owner asked to follow its last bytes, or says that there is no time
+    /// for that.
+    #[cold]
+    fn shut<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, shut: Shut) -> Option<Fate> {
+        match shut {
+            _ if self.phase == Phase::Lingering => {}
+            Shut::Reset => return Some(Fate::Resets(DisconnectReason::Aborted)),
+            Shut::Slow(queued) => {
+                return Some(Fate::Resets(DisconnectReason::SlowConsumer { queued }));
+            }
+            Shut::Close if self.phase == Phase::Open => self.begin_close(io),
+            Shut::Close => {}
+            Shut::Write => self.fin_wanted = true,
+        }
+        None
     }
 
     /// The system has room again.
@@ -476,7 +489,7 @@ impl Connection {
         &mut self,
         io: &mut SourceIo<'_, O, C>,
         first: Bytes,
-        rest: VecDeque<Bytes>,
+        rest: Rest,
     ) -> io::Result<()> {
         if first.is_empty() {
             return Ok(());
@@ -484,13 +497,12 @@ impl Connection {
         if self.is_blocked() {
             let sending = &mut self.pressure().sending;
             sending.push_back(first);
-            sending.extend(rest);
+            sending.extend(rest.into_iter().flat_map(|rest| *rest));
             return Ok(());
         }
-        if !rest.is_empty() {
-            let mut all = rest;
+        if let Some(mut all) = rest {
             all.push_front(first);
-            return self.send_all(io, all);
+            return self.send_all(io, *all);
         }
         // The usual case: one answer, and the system takes it.
         let mut first = first;

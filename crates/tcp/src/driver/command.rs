@@ -17,11 +17,7 @@ pub(crate) enum Command<O: Os> {
     /// Something about a source of this driver.
     Tell(Token, Tell),
     /// Serve this listener.
-    Listen {
-        listener: O::Listener,
-        server: Arc<ServerShared>,
-        life: MetaLife,
-    },
+    Listen(Box<(O::Listener, Arc<ServerShared>, MetaLife)>),
     /// Take over a connection that another worker has accepted for a process of this one.
     Adopt(Box<(O::Stream, SocketAddr, Arc<ServerShared>, OwnerSink)>),
     /// Make an outgoing connection.

@@ -146,7 +146,7 @@ impl MetaPort for ServerShared {
     fn exit(&self, why: MetaExit) {
         let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
         match (listener.token, self.station.get()) {
-            (Some(token), Some(station)) => station.tell(token, Tell::Exit(why)),
+            (Some(token), Some(station)) => station.tell(token, Tell::Exit(Box::new(why))),
             _ => listener.early_exit = Some(why),
         }
     }
