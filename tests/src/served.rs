@@ -74,16 +74,19 @@ impl Served {
         });
     }
 
-    /// Expects that nothing is left, and stops the node in good order.
+    /// Expects that nothing is left and that every connection was seen to end, and stops the node
+    /// in good order.
     pub fn finish(self) {
         self.settle();
+        until("a Disconnect for each Connect", || {
+            self.watch.all_over().then_some(())
+        });
         self.stop();
     }
 
-    /// Stops the node in good order; then every connection must have ended.
+    /// Stops the node in good order. Owners end with it, and hear no more of their connections.
     pub fn stop(self) {
         let report = self.node.stop().expect("not inside a handler");
         assert!(report.is_clean(), "{report}");
-        assert!(self.watch.all_over(), "a connection has no Disconnect");
     }
 }

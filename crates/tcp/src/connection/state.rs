@@ -252,11 +252,7 @@ impl Connection {
     }
 
     /// Makes messages of what was read and delivers them, as far as credit and mailbox allow.
-    fn take_in<O: Os, C>(
-        &mut self,
-        io: &mut SourceIo<'_, O, C>,
-        buffer: &mut ReadBuffer,
-    ) -> Fate {
+    fn take_in<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, buffer: &mut ReadBuffer) -> Fate {
         // The decoder is out of the connection meanwhile, so that delivering can borrow it.
         let mut decoder = std::mem::replace(&mut self.decoder, Decoder::new(raw()));
         let mut fate = Fate::Lives;
@@ -677,10 +673,13 @@ impl Connection {
         }
     }
 
-    /// Closes after what was written.
+    /// Closes after what was written. Told again, it goes on as it was: a connection that lingers
+    /// must not come back from there.
     pub(crate) fn begin_close<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
-        self.phase = Phase::Closing;
-        self.set_linger(io);
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closing;
+            self.set_linger(io);
+        }
     }
 
     fn set_linger<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
@@ -718,8 +717,11 @@ impl Connection {
         io: &mut SourceIo<'_, O, C>,
         reason: DisconnectReason,
     ) -> Fate {
-        if self.phase == Phase::Connecting || self.phase == Phase::Lingering {
-            return Fate::Ends(reason);
+        match self.phase {
+            Phase::Connecting => return Fate::Ends(reason),
+            // When a node stops, parent and owner end together, and each tells it.
+            Phase::Lingering => return Fate::Lives,
+            Phase::Open | Phase::Closing => {}
         }
         let taken = self.shared.take();
         if let Err(error) = self.send(io, taken.first, taken.rest) {
