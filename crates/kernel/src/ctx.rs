@@ -13,7 +13,8 @@ use crate::meta::{Inspection, Meta, MetaExit, MetaScope};
 use crate::node::{Node, SpawnOptions};
 use crate::process::Process;
 use crate::reason::Reason;
-use crate::registry::{AliasEntry, Kind};
+use crate::registry::AliasEntry;
+use crate::relations::Kind;
 use crate::timer::TimerRef;
 use crate::worker::{Turn, WorkerId};
 
@@ -326,7 +327,7 @@ impl<'a, A: Actor> Ctx<'a, A> {
         {
             return Err(RelationError::ToItself);
         }
-        self.watch(target, Kind::Link)
+        self.watch(&target, Kind::Link)
     }
 
     /// Undoes [`link`](Self::link).
@@ -345,7 +346,7 @@ impl<'a, A: Actor> Ctx<'a, A> {
     ///
     /// As [`link`](Self::link).
     pub fn monitor(&mut self, target: impl Into<Target>) -> Result<(), RelationError> {
-        self.watch(target.into(), Kind::Monitor)
+        self.watch(&target.into(), Kind::Monitor)
     }
 
     /// Undoes [`monitor`](Self::monitor). A notice that is already in the mailbox still comes.
@@ -357,23 +358,14 @@ impl<'a, A: Actor> Ctx<'a, A> {
         self.unwatch(&target.into(), Kind::Monitor)
     }
 
-    fn watch(&self, target: Target, kind: Kind) -> Result<(), RelationError> {
+    fn watch(&self, target: &Target, kind: Kind) -> Result<(), RelationError> {
         let core = self.process.core_ref();
-        // Noted first: if the target ends right away, the notice removes the note again.
-        core.note_watch(target.clone(), kind);
-        let made = core.node.registry.watch(core.pid, &target, kind);
-        if let Err(error) = &made
-            && *error != RelationError::Exists
-        {
-            core.forget_watch(&target, kind);
-        }
-        made
+        core.node.registry.watch(core, target, kind)
     }
 
     fn unwatch(&self, target: &Target, kind: Kind) -> Result<(), RelationError> {
         let core = self.process.core_ref();
-        core.forget_watch(target, kind);
-        if core.node.registry.unwatch(core.pid, target, kind) {
+        if core.node.registry.unwatch(core, target, kind) {
             Ok(())
         } else {
             Err(RelationError::NoRelation)
@@ -386,7 +378,8 @@ impl<'a, A: Actor> Ctx<'a, A> {
     ///
     /// # Errors
     ///
-    /// [`RelationError::NameTaken`], or [`RelationError::HasName`] if it has one already.
+    /// [`RelationError::NameTaken`], [`RelationError::HasName`] if it has one already, or
+    /// [`RelationError::Ending`] in [`Actor::terminate`].
     pub fn register(&mut self, name: impl Into<Name>) -> Result<(), RelationError> {
         let (name, core) = (name.into(), self.process.core_ref());
         if name.as_str().len() > Name::MAX_LEN {
@@ -396,8 +389,13 @@ impl<'a, A: Actor> Ctx<'a, A> {
             return Err(RelationError::HasName(name));
         }
         core.node.registry.take_name(&name, self.process.arc())?;
-        core.set_name(Some(name));
-        Ok(())
+        if core.set_name(Some(name.clone())) {
+            return Ok(());
+        }
+        // Nothing would free it any more.
+        let told = core.node.registry.free_name(&name);
+        told.tell(&Reason::Unregistered, None);
+        Err(RelationError::Ending)
     }
 
     /// Gives the name up; whoever watches it is told [`Reason::Unregistered`].
@@ -405,14 +403,15 @@ impl<'a, A: Actor> Ctx<'a, A> {
     /// # Errors
     ///
     /// [`RelationError::NoRelation`] if the process has no name.
+    /// [`RelationError::Ending`] in [`Actor::terminate`], where its name is free already.
     pub fn unregister(&mut self) -> Result<(), RelationError> {
         let core = self.process.core_ref();
         let name = core.name().ok_or(RelationError::NoRelation)?;
-        core.set_name(None);
-        core.node.registry.free_name(&name);
-        core.node
-            .registry
-            .notify(&Target::Name(name), &Reason::Unregistered, None);
+        if !core.set_name(None) {
+            return Err(RelationError::Ending);
+        }
+        let told = core.node.registry.free_name(&name);
+        told.tell(&Reason::Unregistered, None);
         Ok(())
     }
 

@@ -133,6 +133,8 @@ pub enum RelationError {
     NameTooLong(usize),
     /// The alias belongs to another process, or to a meta-process.
     NotOwner(Pid),
+    /// The process that asks is ending: nothing could undo it any more.
+    Ending,
 }
 
 impl fmt::Display for RelationError {
@@ -148,6 +150,7 @@ impl fmt::Display for RelationError {
                 write!(f, "the name has {len} bytes, {} are allowed", Name::MAX_LEN)
             }
             Self::NotOwner(pid) => write!(f, "the alias is not {pid}'s to remove"),
+            Self::Ending => f.write_str("the process is ending"),
         }
     }
 }

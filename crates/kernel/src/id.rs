@@ -94,6 +94,10 @@ impl Counter {
         Pid(self.next())
     }
 
+    pub(crate) fn next_ticket(&self) -> u64 {
+        self.next().get()
+    }
+
     pub(crate) fn next_alias(&self) -> Alias {
         Alias(self.next())
     }

@@ -21,6 +21,7 @@ mod node;
 mod process;
 mod reason;
 mod registry;
+mod relations;
 mod spare;
 mod supervisor;
 mod sync;

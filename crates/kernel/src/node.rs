@@ -100,12 +100,15 @@ impl Node {
         &self,
         actor: A,
     ) -> Result<(Address<A::Msg>, Ended), SpawnError> {
-        let (tell, told) = crossbeam_channel::bounded(1);
+        let (outside, told) = self.inner.outside();
+        let ticket = outside.ticket;
         let options = SpawnOptions {
-            told_outside: Some(tell),
+            told_outside: Some(outside),
             ..SpawnOptions::new()
         };
-        Ok((self.spawn_with(actor, options)?, Ended(told)))
+        let address = self.spawn_with(actor, options)?;
+        let target = Target::Pid(address.pid());
+        Ok((address, self.ended(target, ticket, told)))
     }
 
     /// Sends from a thread that is no process.
@@ -127,11 +130,20 @@ impl Node {
     ///
     /// [`RelationError::Unknown`] if there is no such target any more.
     pub fn monitor(&self, target: impl Into<Target>) -> Result<Ended, RelationError> {
-        let (tell, told) = crossbeam_channel::bounded(1);
-        self.inner
-            .registry
-            .watch_from_outside(&target.into(), tell)?;
-        Ok(Ended(told))
+        let target = target.into();
+        let (outside, told) = self.inner.outside();
+        let ticket = outside.ticket;
+        self.inner.registry.watch_from_outside(&target, outside)?;
+        Ok(self.ended(target, ticket, told))
+    }
+
+    fn ended(&self, target: Target, ticket: u64, told: Receiver<Down>) -> Ended {
+        Ended {
+            node: Arc::clone(&self.inner),
+            target,
+            ticket,
+            told,
+        }
     }
 
     /// Sends an exit signal, which ends a process unless it traps exits, and a meta-process
@@ -233,22 +245,43 @@ impl Node {
     }
 }
 
-/// Waits for the end of something that is watched from outside.
-#[derive(Debug)]
-pub struct Ended(Receiver<Down>);
+/// Waits for the end of something that is watched from outside. Dropping it ends the watch.
+pub struct Ended {
+    node: Arc<NodeInner>,
+    target: Target,
+    ticket: u64,
+    told: Receiver<Down>,
+}
+
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ended")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Ended {
     /// Waits until it has ended.
     ///
     /// # Panics
     ///
-    /// If the node was dropped without an end, which its tables make impossible.
+    /// If the end was heard by an earlier call: it is told once.
     pub fn wait(&self) -> Down {
-        self.0.recv().expect("a target's end is always told")
+        self.told
+            .recv()
+            .expect("a target's end is told once, and was heard already")
     }
 
     /// Waits until it has ended, for at most this long.
     pub fn wait_for(&self, at_most: Duration) -> Option<Down> {
-        self.0.recv_timeout(at_most).ok()
+        self.told.recv_timeout(at_most).ok()
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let registry = &self.node.registry;
+        registry.unwatch_from_outside(&self.target, self.ticket);
     }
 }

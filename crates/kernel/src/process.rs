@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use crate::actor::{Actor, Exit};
 use crate::ctx::Ctx;
-use crate::error::SendError;
+use crate::error::{RelationError, SendError};
 use crate::id::{Alias, Name, Pid, Target};
 use crate::info::ProcessInfo;
 use crate::mailbox::{Entry, Mailbox, Pushed, Signal};
@@ -16,7 +16,8 @@ use crate::message::{Envelope, Protocol, Receipt, Sink, Source};
 use crate::meta::{MetaExit, RoomWaiter};
 use crate::node::NodeInner;
 use crate::reason::{Flow, Reason};
-use crate::registry::{AliasEntry, Kind, NumberMap};
+use crate::registry::{AliasEntry, NumberMap};
+use crate::relations::{Kind, Told};
 use crate::sync::lock;
 use crate::timer::TimerRef;
 use crate::worker::{Turn, Worker, WorkerId};
@@ -44,6 +45,9 @@ pub(crate) struct ProcessCore {
 struct Owned {
     /// Set when the process begins to end: nothing is added any more.
     closed: bool,
+    /// Set when the process has ended and watches nobody any more. Later than `closed`, because
+    /// `terminate` may still watch and spawn.
+    gone: bool,
     name: Option<Name>,
     aliases: Vec<Alias>,
     /// Meta-processes that it spawned, and those whose messages come to it.
@@ -156,7 +160,8 @@ impl<A: Actor> Process<A> {
     /// Runs `init` on the calling thread.
     ///
     /// After an error the process may still be in the tables, until its meta-processes have ended.
-    pub(crate) fn init(&self, turn: Option<&Turn<'_>>) -> Result<(), Reason> {
+    /// A parent that waits for the outcome is told by the outcome alone.
+    pub(crate) fn init(&self, turn: Option<&Turn<'_>>, parent_waits: bool) -> Result<(), Reason> {
         let mut cell = lock(&self.cell);
         let flow = caught(|| {
             let Cell {
@@ -174,6 +179,9 @@ impl<A: Actor> Process<A> {
                 Ok(())
             }
             Err(reason) => {
+                if parent_waits {
+                    self.core.forget_parents_watches();
+                }
                 // Not `finish`'s callback: `terminate` is for actors that have started.
                 self.begin_end(cell, reason.clone(), false);
                 Err(reason)
@@ -287,7 +295,7 @@ impl<A: Actor> Process<A> {
     fn finish(&self, mut cell: MutexGuard<'_, Cell<A>>) {
         let reason = cell.ending.clone().unwrap_or(Reason::Kill);
         let node = &self.core.node;
-        let (name, aliases) = self.core.release(self.core.pid);
+        let (told_of_name, aliases) = self.core.release_addresses();
         let mut started = false;
         if let Some(mut actor) = cell.actor.take() {
             started = true;
@@ -315,13 +323,15 @@ impl<A: Actor> Process<A> {
         } else {
             log::error!("{} {}: {reason}", self.core.pid, type_name::<A>());
         }
+        // After `terminate`, which may have watched someone.
+        self.core.release_watches();
         node.registry.remove_process(self.core.pid);
         let pid = Some(self.core.pid);
         for alias in aliases {
             node.registry.notify(&Target::Alias(alias), &reason, pid);
         }
-        if let Some(name) = name {
-            node.registry.notify(&Target::Name(name), &reason, pid);
+        if let Some(told) = told_of_name {
+            told.tell(&reason, pid);
         }
         node.registry
             .notify(&Target::Pid(self.core.pid), &reason, pid);
@@ -356,7 +366,7 @@ impl<A: Actor> AnyProcess for Process<A> {
         if std::mem::take(&mut cell.needs_init) {
             drop(cell);
             // A failure ends the process here and now, and is told to whoever watches it.
-            return match self.init(Some(turn)) {
+            return match self.init(Some(turn), false) {
                 Ok(()) | Err(_) => After::Rest,
             };
         }
@@ -494,10 +504,17 @@ impl ProcessCore {
         lock(&self.owned).timers.remove(&timer)
     }
 
-    pub(crate) fn note_watch(&self, target: Target, kind: Kind) {
-        lock(&self.owned).watches.insert((target, kind));
+    /// For [`Relations`](crate::relations::Relations) alone, under its lock. False if it is noted
+    /// already.
+    pub(crate) fn note_watch(&self, target: &Target, kind: Kind) -> Result<bool, RelationError> {
+        let mut owned = lock(&self.owned);
+        if owned.gone {
+            return Err(RelationError::Ending);
+        }
+        Ok(owned.watches.insert((target.clone(), kind)))
     }
 
+    /// As [`note_watch`](Self::note_watch).
     pub(crate) fn forget_watch(&self, target: &Target, kind: Kind) {
         lock(&self.owned).watches.remove(&(target.clone(), kind));
     }
@@ -512,22 +529,37 @@ impl ProcessCore {
         )
     }
 
-    /// Frees the name and the aliases, and forgets whom the process watched.
-    fn release(&self, pid: Pid) -> (Option<Name>, Vec<Alias>) {
+    /// Frees the name and the aliases. Gives out the aliases, and who is to be told of the name.
+    fn release_addresses(&self) -> (Option<Told>, Vec<Alias>) {
         let mut owned = lock(&self.owned);
-        let watches = std::mem::take(&mut owned.watches);
         let (name, aliases) = (owned.name.clone(), std::mem::take(&mut owned.aliases));
         drop(owned);
         let registry = &self.node.registry;
-        if let Some(name) = &name {
-            registry.free_name(name);
-        }
         for alias in &aliases {
             registry.remove_alias(*alias);
         }
-        for (target, kind) in watches {
-            registry.unwatch(pid, &target, kind);
+        (name.map(|name| registry.free_name(&name)), aliases)
+    }
+
+    /// Takes back what the parent's spawn options made.
+    fn forget_parents_watches(&self) {
+        let registry = &self.node.registry;
+        let Some(parent) = self.parent.and_then(|pid| registry.process(pid)) else {
+            return;
+        };
+        for kind in [Kind::Link, Kind::Monitor] {
+            registry.unwatch(parent.core(), &Target::Pid(self.pid), kind);
         }
-        (name, aliases)
+    }
+
+    /// Watches nobody any more, and never again.
+    fn release_watches(&self) {
+        let mut owned = lock(&self.owned);
+        owned.gone = true;
+        let watches = std::mem::take(&mut owned.watches);
+        drop(owned);
+        for (target, kind) in watches {
+            self.node.registry.unwatch(self, &target, kind);
+        }
     }
 }

@@ -1,23 +1,20 @@
-//! The tables of a node: processes, names, aliases, and who watches whom.
+//! The tables of a node: processes, names and aliases.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::sync::{Arc, Mutex, RwLock};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, RwLock};
 
-use crossbeam_channel::Sender;
-
-use crate::actor::Down;
 use crate::error::RelationError;
 use crate::id::{Alias, Name, Pid, Target};
-use crate::mailbox::Signal;
 use crate::meta::MetaPort;
-use crate::process::AnyProcess;
+use crate::process::{AnyProcess, ProcessCore};
 use crate::reason::Reason;
-use crate::sync::{lock, read, write};
+use crate::relations::{Kind, Outside, Relations, Told};
+use crate::sync::{read, write};
 
 /// How many locks a table is spread over. Lookups by different threads then seldom meet; more
 /// would only cost memory.
-const SHARDS: usize = 16;
+pub(crate) const SHARDS: usize = 16;
 
 /// Spreads the counter's numbers over a hash table. They are ours and consecutive, so nobody can
 /// choose them to collide, and a keyed hash would be paid for nothing.
@@ -96,35 +93,11 @@ pub(crate) enum AliasEntry {
     Process(Arc<dyn AnyProcess>),
 }
 
-/// A link sends an exit signal, a monitor sends a down message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    Link,
-    Monitor,
-}
-
-enum Watcher {
-    Process {
-        pid: Pid,
-        kind: Kind,
-    },
-    /// A thread that is no process; it is told once, and may have gone away.
-    Outside(Sender<Down>),
-}
-
-impl Watcher {
-    fn is(&self, who: Pid, what: Kind) -> bool {
-        matches!(self, Self::Process { pid, kind } if *pid == who && *kind == what)
-    }
-}
-
 pub(crate) struct Registry {
     processes: Table<Arc<dyn AnyProcess>>,
     aliases: Table<AliasEntry>,
     names: RwLock<HashMap<Name, Arc<dyn AnyProcess>>>,
-    /// By target. Insertion looks under the lock whether the target is alive; its end first makes
-    /// it dead and then empties its entry, so a watcher is either refused or told.
-    watchers: [Mutex<HashMap<Target, Vec<Watcher>>>; SHARDS],
+    relations: Relations,
 }
 
 impl Registry {
@@ -133,7 +106,7 @@ impl Registry {
             processes: Table::new(),
             aliases: Table::new(),
             names: RwLock::default(),
-            watchers: std::array::from_fn(|_| Mutex::default()),
+            relations: Relations::default(),
         }
     }
 
@@ -186,8 +159,13 @@ impl Registry {
         Ok(())
     }
 
-    pub(crate) fn free_name(&self, name: &Name) {
-        write(&self.names).remove(name);
+    /// Frees a name, and gives out who watched it under its last holder: whoever watches it from
+    /// now on means the next one.
+    pub(crate) fn free_name(&self, name: &Name) -> Told {
+        let target = Target::Name(name.clone());
+        let mut holder = None;
+        let free = || holder = write(&self.names).remove(name);
+        self.relations.end(target, |pid| self.process(pid), free)
     }
 
     pub(crate) fn name_count(&self) -> usize {
@@ -222,92 +200,43 @@ impl Registry {
         }
     }
 
-    fn watchers(&self, target: &Target) -> &Mutex<HashMap<Target, Vec<Watcher>>> {
-        let mut hasher = NumberHasher::default();
-        target.hash(&mut hasher);
-        let n = (hasher.finish() >> 32) as usize;
-        &self.watchers[n % SHARDS]
+    /// Has `watcher` told when the target ends.
+    pub(crate) fn watch(
+        &self,
+        watcher: &ProcessCore,
+        target: &Target,
+        kind: Kind,
+    ) -> Result<(), RelationError> {
+        self.relations
+            .watch(watcher, target, kind, || self.is_alive(target))
     }
 
-    pub(crate) fn watch(&self, pid: Pid, target: &Target, kind: Kind) -> Result<(), RelationError> {
-        let mut table = lock(self.watchers(target));
-        if !self.is_alive(target) {
-            return Err(RelationError::Unknown);
-        }
-        let watchers = table.entry(target.clone()).or_default();
-        if watchers.iter().any(|watcher| watcher.is(pid, kind)) {
-            return Err(RelationError::Exists);
-        }
-        watchers.push(Watcher::Process { pid, kind });
-        Ok(())
+    pub(crate) fn unwatch(&self, watcher: &ProcessCore, target: &Target, kind: Kind) -> bool {
+        self.relations.unwatch(watcher, target, kind)
     }
 
     pub(crate) fn watch_from_outside(
         &self,
         target: &Target,
-        tell: Sender<Down>,
+        outside: Outside,
     ) -> Result<(), RelationError> {
-        let mut table = lock(self.watchers(target));
-        if !self.is_alive(target) {
-            return Err(RelationError::Unknown);
-        }
-        table
-            .entry(target.clone())
-            .or_default()
-            .push(Watcher::Outside(tell));
-        Ok(())
+        self.relations
+            .watch_from_outside(target, outside, || self.is_alive(target))
     }
 
-    pub(crate) fn unwatch(&self, pid: Pid, target: &Target, kind: Kind) -> bool {
-        let mut table = lock(self.watchers(target));
-        let Some(watchers) = table.get_mut(target) else {
-            return false;
-        };
-        let before = watchers.len();
-        watchers.retain(|watcher| !watcher.is(pid, kind));
-        let found = watchers.len() < before;
-        if watchers.is_empty() {
-            table.remove(target);
-        }
-        found
+    pub(crate) fn unwatch_from_outside(&self, target: &Target, ticket: u64) {
+        self.relations.unwatch_from_outside(target, ticket);
     }
 
     pub(crate) fn relation_count(&self) -> usize {
-        self.watchers
-            .iter()
-            .map(|shard| lock(shard).values().map(Vec::len).sum::<usize>())
-            .sum()
+        self.relations.count()
     }
 
-    /// Tells everyone who watches `target` that it has ended, or that the name or alias is given
-    /// up. `ended` is the process if it has ended: its children cannot trap the signal.
+    /// Tells everyone who watches `target` that it has ended, or that the alias is given up.
+    /// `ended` is the process if it has ended: its children cannot trap the signal.
     pub(crate) fn notify(&self, target: &Target, reason: &Reason, ended: Option<Pid>) {
-        let watchers = lock(self.watchers(target)).remove(target);
-        for watcher in watchers.into_iter().flatten() {
-            let (pid, kind) = match watcher {
-                Watcher::Process { pid, kind } => (pid, kind),
-                Watcher::Outside(tell) => {
-                    // Nobody listens any more: then nobody has to be told.
-                    let _gone = tell.send(Down::new(target.clone(), reason.clone()));
-                    continue;
-                }
-            };
-            let Some(process) = self.process(pid) else {
-                continue;
-            };
-            process.core().forget_watch(target, kind);
-            let (target, reason) = (target.clone(), reason.clone());
-            process.signal(match kind {
-                Kind::Link => {
-                    let trappable = ended.is_none() || process.core().parent != ended;
-                    Signal::Exit {
-                        from: target,
-                        reason,
-                        trappable,
-                    }
-                }
-                Kind::Monitor => Signal::Down(Down::new(target, reason)),
-            });
-        }
+        self.relations
+            .end(target.clone(), |pid| self.process(pid), || ())
+            .tell(reason, ended);
     }
 }

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::actor::Actor;
+use crossbeam_channel::Receiver;
+
+use crate::actor::{Actor, Down};
 use crate::error::{NodeError, SendError, SpawnError, StopReport};
 use crate::id::{Alias, Counter, Name, Pid, Target};
 use crate::mailbox::Signal;
@@ -13,7 +15,8 @@ use crate::meta::Inspection;
 use crate::node::SpawnOptions;
 use crate::process::{AnyProcess, Process};
 use crate::reason::Reason;
-use crate::registry::{AliasEntry, Kind, Registry};
+use crate::registry::{AliasEntry, Registry};
+use crate::relations::{Kind, Outside};
 use crate::spare::Spares;
 use crate::sync::lock;
 use crate::watchdog::Watchdog;
@@ -83,6 +86,13 @@ impl NodeInner {
 
     pub(crate) fn new_alias(&self) -> Alias {
         self.counter.next_alias()
+    }
+
+    /// A new watcher that is no process, and where it hears.
+    pub(super) fn outside(&self) -> (Outside, Receiver<Down>) {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        let ticket = self.counter.next_ticket();
+        (Outside { ticket, tell }, told)
     }
 
     /// A process has ended and is in no table any more.
@@ -213,10 +223,10 @@ impl NodeInner {
             process.core_ref().set_name(Some(name.clone()));
         }
         self.registry.insert_process(Arc::clone(&process) as _);
-        if let Some(tell) = &options.told_outside {
+        if let Some(outside) = &options.told_outside {
             let watched = self
                 .registry
-                .watch_from_outside(&Target::Pid(pid), tell.clone());
+                .watch_from_outside(&Target::Pid(pid), outside.clone());
             watched.expect("the process was just put into the table and cannot have ended");
         }
         if let Some(parent) = parent {
@@ -254,7 +264,7 @@ impl NodeInner {
     ) -> Result<Address<A::Msg>, SpawnError> {
         let process = self.make(actor, options, parent)?;
         let pid = process.core_ref().pid;
-        if let Err(reason) = process.init(turn) {
+        if let Err(reason) = process.init(turn, true) {
             // What it had opened may be closed by another worker, or by this one: then its loop
             // has to go on meanwhile.
             if self.registry.process(pid).is_some() {
@@ -271,15 +281,10 @@ impl NodeInner {
 
     /// Makes the links and monitors between a new process and its parent.
     fn relate(&self, child: &dyn AnyProcess, parent: Pid, options: &SpawnOptions) {
-        let pid = child.core().pid;
         if options.link_parent {
-            child.core().note_watch(Target::Pid(parent), Kind::Link);
-            if self
-                .registry
-                .watch(pid, &Target::Pid(parent), Kind::Link)
-                .is_err()
-            {
-                child.core().forget_watch(&Target::Pid(parent), Kind::Link);
+            let target = Target::Pid(parent);
+            let linked = self.registry.watch(child.core(), &target, Kind::Link);
+            if linked.is_err() {
                 child.signal(Signal::ordered(parent, Reason::NoProcess));
             }
         }
@@ -291,11 +296,10 @@ impl NodeInner {
             (options.monitored, Kind::Monitor),
         ];
         for (_, kind) in kinds.into_iter().filter(|(wanted, _)| *wanted) {
-            parent.core().note_watch(Target::Pid(pid), kind);
-            let made = self
-                .registry
-                .watch(parent.core().pid, &Target::Pid(pid), kind);
-            made.expect("the child was just put into the table and cannot have ended");
+            let target = Target::Pid(child.core().pid);
+            // The child was just put into the table and cannot have ended; if the parent has,
+            // there is nobody to be told.
+            let _gone = self.registry.watch(parent.core(), &target, kind);
         }
     }
 

@@ -1,9 +1,7 @@
 //! How a process is started.
 
-use crossbeam_channel::Sender;
-
-use crate::actor::Down;
 use crate::id::Name;
+use crate::relations::Outside;
 use crate::worker::WorkerId;
 
 /// How a process is to be started.
@@ -25,7 +23,7 @@ pub struct SpawnOptions {
     pub(super) link_child: bool,
     pub(super) monitored: bool,
     /// Told of the end, from before there can be one.
-    pub(super) told_outside: Option<Sender<Down>>,
+    pub(super) told_outside: Option<Outside>,
 }
 
 impl SpawnOptions {
