@@ -57,12 +57,11 @@ pub(crate) enum Shut {
     Close,
     /// Both, at once.
     Reset,
-    /// The hard mark would have been passed, with so many bytes waiting.
-    Slow(usize),
+    /// The hard mark would have been passed.
+    Slow,
 }
 
 /// What was written behind the first piece: boxed, so that it costs an idle connection a word.
-#[expect(clippy::box_collection, reason = "the word is the point")]
 pub(crate) type Rest = Option<Box<VecDeque<Bytes>>>;
 
 /// Bytes waiting for the driver to take them.
@@ -78,7 +77,7 @@ struct Queue {
     told: bool,
     closed: bool,
     /// An exit that came before the driver knew the connection.
-    early_exit: Option<MetaExit>,
+    early_exit: Option<Box<MetaExit>>,
 }
 
 /// What the driver takes out of the queue in one go.
@@ -88,13 +87,20 @@ pub(crate) struct Taken {
     pub(crate) shut: Option<Shut>,
 }
 
+/// Whom a connection connects.
+struct Addrs {
+    peer: SocketAddr,
+    /// Ours, unless it is the one that the server listens on, which most connections share.
+    local: Option<Box<SocketAddr>>,
+}
+
 /// The half of a connection that any thread may touch.
 pub(crate) struct Shared {
     alias: Alias,
     owner: Pid,
     group: Arc<Group>,
-    /// Ours and the peer's, once there is a connection.
-    addrs: OnceLock<(SocketAddr, SocketAddr)>,
+    /// Once there is a connection.
+    addrs: OnceLock<Addrs>,
     /// The driver's name for it; `NO_TOKEN` until it has one.
     token: AtomicU64,
     queue: Mutex<Queue>,
@@ -154,13 +160,22 @@ impl Shared {
     }
 
     pub(crate) fn peer_addr(&self) -> SocketAddr {
-        self.addrs.get().map_or_else(unspecified, |(_, peer)| *peer)
+        self.addrs
+            .get()
+            .map_or_else(unspecified, |addrs| addrs.peer)
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.addrs
-            .get()
-            .map_or_else(unspecified, |(local, _)| *local)
+        let Some(addrs) = self.addrs.get() else {
+            return unspecified();
+        };
+        let shared = || self.group.server.as_ref().and_then(|server| server.local());
+        addrs
+            .local
+            .as_deref()
+            .copied()
+            .or_else(shared)
+            .unwrap_or_else(unspecified)
     }
 
     pub(crate) fn bytes_in(&self) -> u64 {
@@ -199,7 +214,7 @@ impl Shared {
         }
         let waiting = self.waiting(&queue);
         if waiting > 0 && waiting.saturating_add(len) > self.group.options.marks.hard {
-            queue.shut = Some(Shut::Slow(waiting));
+            queue.shut = Some(Shut::Slow);
             self.announce(queue);
             return Written::Ended;
         }
@@ -244,7 +259,7 @@ impl Shared {
             None => true,
             Some(Shut::Write) => how != Shut::Write,
             Some(Shut::Close) => how == Shut::Reset,
-            Some(Shut::Reset | Shut::Slow(_)) => false,
+            Some(Shut::Reset | Shut::Slow) => false,
         };
         if stronger && !queue.closed {
             queue.shut = Some(how);
@@ -290,15 +305,17 @@ impl Shared {
 
     /// The driver knows the connection from now on. What came before is still to be looked at;
     /// an exit is given out here.
-    pub(crate) fn begin(&self, token: Token) -> Option<MetaExit> {
+    pub(crate) fn begin(&self, token: Token) -> Option<Box<MetaExit>> {
         let mut queue = self.queue();
         self.token.store(token.to_bits(), Ordering::Release);
         queue.early_exit.take()
     }
 
-    pub(crate) fn connected(&self, local: SocketAddr, peer: SocketAddr) {
+    /// `local` is `None` for the address that the server listens on.
+    pub(crate) fn connected(&self, local: Option<SocketAddr>, peer: SocketAddr) {
+        let local = local.map(Box::new);
         // Set once: an outgoing connection that tries several addresses connects to one.
-        let _again = self.addrs.set((local, peer));
+        let _again = self.addrs.set(Addrs { peer, local });
     }
 
     pub(crate) fn watch(&self) {
@@ -347,10 +364,7 @@ impl Shared {
     pub(crate) fn close(&self) {
         let mut queue = self.queue();
         queue.closed = true;
-        let dropped = (
-            std::mem::take(&mut queue.first),
-            queue.rest.take(),
-        );
+        let dropped = (std::mem::take(&mut queue.first), queue.rest.take());
         drop(queue);
         drop(dropped);
     }
@@ -436,7 +450,7 @@ impl MetaPort for Shared {
     fn exit(&self, why: MetaExit) {
         let mut queue = self.queue();
         if self.token.load(Ordering::Acquire) == NO_TOKEN {
-            queue.early_exit = Some(why);
+            queue.early_exit = Some(Box::new(why));
             return;
         }
         drop(queue);

@@ -115,7 +115,7 @@ impl<O: Os> TcpDriver<O> {
         match self.reactor.adopt(stream, Owned::Connection(connection)) {
             Ok(token) => {
                 if let Some(why) = shared.begin(token) {
-                    self.exit(token, why);
+                    self.exit(token, *why);
                 }
                 // The owner may have written in the meantime, on another thread.
                 self.with(token, |connection, io| connection.flush(io));
@@ -129,17 +129,16 @@ impl<O: Os> TcpDriver<O> {
         }
     }
 
-    /// Our address. A listener on one address needs not to ask for it.
-    fn local_addr(&self, stream: &O::Stream, server: &ServerShared) -> SocketAddr {
-        match server.local() {
-            Some(addr) if !addr.ip().is_unspecified() => addr,
-            // A peer that has reset the connection already may have taken the address with it.
-            bound => {
-                self.reactor.os().local_addr(stream).unwrap_or_else(|_| {
-                    bound.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
-                })
-            }
+    /// Our address; `None` for the one that the server listens on, which needs no asking.
+    fn local_addr(&self, stream: &O::Stream, server: &ServerShared) -> Option<SocketAddr> {
+        if server
+            .local()
+            .is_some_and(|addr| !addr.ip().is_unspecified())
+        {
+            return None;
         }
+        // A peer that has reset the connection already may have taken the address with it.
+        self.reactor.os().local_addr(stream).ok()
     }
 }
 

@@ -89,7 +89,7 @@ impl<O: Os> TcpDriver<O> {
                         source.io.set_deadline(deadline);
                     }
                     if let Some(why) = shared.begin(token) {
-                        self.exit(token, why);
+                        self.exit(token, *why);
                     }
                     return;
                 }
@@ -141,7 +141,7 @@ impl<O: Os> TcpDriver<O> {
             .set_nodelay(options.nodelay)
             .and_then(|()| io.set_keepalive(&options.keepalive));
         match addrs.and_then(|addrs| configured.map(|()| addrs)) {
-            Ok((local, peer)) => connection.shared.connected(local, peer),
+            Ok((local, peer)) => connection.shared.connected(Some(local), peer),
             Err(error) => {
                 // Reset between the handshake and here: then it never was.
                 let left = Vec::new();

@@ -1,0 +1,164 @@
+//! How a connection ends: by the peer, by the owner, by a deadline, by the end of a process.
+
+use std::time::Instant;
+
+use socktree_codec::FrameError;
+use socktree_reactor::{Os, SourceIo};
+
+use super::{Connection, Fate, Hold, Phase};
+use crate::event::{DisconnectReason, TcpEvent};
+
+impl Connection {
+    /// The peer has ended its direction. Whatever it sent is delivered, handled and answered
+    /// before the connection ends.
+    pub(super) fn half_closed(&mut self) -> Fate {
+        let refused = self.pressure.as_ref().is_some_and(|p| p.refused.is_some());
+        let undelivered = self.backlog || refused;
+        match self.phase {
+            Phase::Lingering | Phase::Closing if !self.is_blocked() => {
+                Fate::Ends(DisconnectReason::Closed)
+            }
+            Phase::Open if undelivered => Fate::Lives,
+            Phase::Open => {
+                if let Err(error) = self.decoder.finish() {
+                    let FrameError::UnexpectedEof { pending } = error else {
+                        return self.malformed(error);
+                    };
+                    return self.answered(DisconnectReason::Truncated { pending });
+                }
+                if self.options().half_open && !self.fin_sent {
+                    if !std::mem::replace(&mut self.eof_told, true) {
+                        self.notify(TcpEvent::Eof { conn: self.conn() });
+                    }
+                    return Fate::Lives;
+                }
+                self.answered(DisconnectReason::PeerClosed)
+            }
+            _ => Fate::Lives,
+        }
+    }
+
+    /// Ends the connection if the owner has handled everything and its answers are handed over.
+    pub(super) fn answered(&self, reason: DisconnectReason) -> Fate {
+        if self.in_use == 0 && !self.is_blocked() && self.shared.queued() == 0 {
+            Fate::Ends(reason)
+        } else {
+            Fate::Lives
+        }
+    }
+
+    /// Closes after what was written. Told again, it goes on as it was: a connection that lingers
+    /// must not come back from there.
+    pub(crate) fn begin_close<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closing;
+            self.set_linger(io);
+        }
+    }
+
+    pub(super) fn set_linger<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
+        let until = self
+            .shared
+            .group()
+            .scope
+            .now()
+            .checked_add(self.options().linger);
+        self.pressure().linger = until;
+        // Read and thrown away from now on: unread bytes would turn our close into a reset.
+        self.pressure().refused = None;
+        self.backlog = false;
+        self.held_at_close = self.hold & !Hold::DONE;
+        self.release_reads(io, self.hold & !Hold::DONE);
+        self.rearm(io);
+    }
+
+    /// The owner is told, and the socket stays for a while.
+    pub(crate) fn linger<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        reason: DisconnectReason,
+    ) {
+        if self.pressure().linger.is_none() {
+            self.set_linger(io);
+        }
+        self.phase = Phase::Lingering;
+        self.tell_end(reason, false);
+    }
+
+    /// The meta-process has to end now, in good order: what was written still goes out.
+    pub(crate) fn leave<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        reason: DisconnectReason,
+    ) -> Fate {
+        match self.phase {
+            Phase::Connecting => return Fate::Ends(reason),
+            // When a node stops, parent and owner end together, and each tells it.
+            Phase::Lingering => return Fate::Lives,
+            Phase::Open | Phase::Closing => {}
+        }
+        let taken = self.shared.take();
+        if let Err(error) = self.send(io, taken.first, taken.rest) {
+            return Fate::Ends(DisconnectReason::from_io(&error));
+        }
+        self.fin_wanted = true;
+        if !self.is_blocked() && (self.eof || self.is_quiet(io)) {
+            return Fate::Ends(reason);
+        }
+        if !self.is_blocked() && !self.fin_sent {
+            self.fin_sent = true;
+            if io.shutdown_write().is_err() {
+                return Fate::Ends(reason);
+            }
+        }
+        Fate::Lingers(reason)
+    }
+
+    /// The deadline has passed: one of ours is over.
+    pub(crate) fn deadline<O: Os, C>(&self, io: &mut SourceIo<'_, O, C>, now: Instant) -> Fate {
+        let Some(pressure) = &self.pressure else {
+            return Fate::Lives;
+        };
+        let over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if over(pressure.write_stall) {
+            return Fate::Resets(DisconnectReason::WriteTimeout);
+        }
+        if over(pressure.owner_stall) {
+            return Fate::Ends(DisconnectReason::MailboxFull);
+        }
+        if over(pressure.linger) {
+            return match self.phase {
+                Phase::Connecting => Fate::Ends(DisconnectReason::ConnectTimeout),
+                _ if self.is_blocked() => Fate::Resets(DisconnectReason::WriteTimeout),
+                _ => Fate::Ends(DisconnectReason::Closed),
+            };
+        }
+        self.rearm(io);
+        Fate::Lives
+    }
+
+    /// The peer is gone in both directions while we do not read. What it sent can still be read;
+    /// what we write can not be delivered any more.
+    pub(crate) fn hung_up<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        if self.is_blocked() || self.phase != Phase::Open {
+            return self.writable(io);
+        }
+        Fate::Lives
+    }
+
+    /// Whether the peer is in the middle of nothing, as far as we know: then a plain close is safe.
+    /// Where bytes are unread, or may follow, it would reset the connection and could take our
+    /// last answer with it (RFC 1122, 4.2.2.13).
+    pub(super) fn is_quiet<O: Os, C>(&self, io: &SourceIo<'_, O, C>) -> bool {
+        let held = self.held_at_close | self.hold & !Hold::DONE;
+        !io.is_readable() && held == 0 && self.in_use == 0 && self.decoder.pending() == 0
+    }
+
+    pub(super) fn end_if_eof(&self, reason: DisconnectReason) -> Fate {
+        if self.eof {
+            Fate::Ends(reason)
+        } else {
+            Fate::Lives
+        }
+    }
+}

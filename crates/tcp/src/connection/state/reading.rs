@@ -1,0 +1,239 @@
+//! From the socket to the owner: reading, framing, credit.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use socktree_buffer::ReadBuffer;
+use socktree_codec::{Decoder, FrameError, Framing};
+use socktree_kernel::{Receipt, SendError};
+use socktree_reactor::{Os, ReadOutcome, SourceIo};
+
+use super::{Connection, Fate, Hold, Phase};
+use crate::connection::Tell;
+use crate::event::{DisconnectReason, TcpEvent};
+use crate::options::{MESSAGE_OVERHEAD, Overflow};
+
+/// How much a closed connection reads and throws away, so that its last answer is not lost to the
+/// reset that unread bytes would cause.
+const DISCARD_AT_MOST: usize = 64 * 1024;
+
+impl Connection {
+    /// Reads once.
+    pub(crate) fn read<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        buffer: &mut ReadBuffer,
+    ) -> Fate {
+        let spare = buffer.spare_mut();
+        let room = spare.len();
+        match io.read(spare) {
+            Ok(ReadOutcome::Data(n)) => {
+                buffer.set_filled(n);
+                self.shared.count_received(n);
+                if self.phase != Phase::Open {
+                    return self.discard(n);
+                }
+                let fate = if self.decoder.framing().is_raw() {
+                    let data = buffer.take(0..n);
+                    self.deliver(io, data)
+                } else {
+                    self.take_in(io, buffer)
+                };
+                match fate {
+                    Fate::Lives if n == room => Fate::Hot,
+                    fate => fate,
+                }
+            }
+            Ok(ReadOutcome::Eof) => {
+                self.eof = true;
+                self.hold_reads(io, Hold::DONE);
+                self.half_closed()
+            }
+            Ok(ReadOutcome::WouldBlock) => Fate::Lives,
+            Err(error) => Fate::Ends(DisconnectReason::from_io(&error)),
+        }
+    }
+
+    pub(super) fn discard(&mut self, bytes: usize) -> Fate {
+        let pressure = self.pressure();
+        pressure.discarded += bytes;
+        if pressure.discarded > DISCARD_AT_MOST && self.phase == Phase::Lingering {
+            return Fate::Ends(DisconnectReason::Closed);
+        }
+        Fate::Lives
+    }
+
+    /// Makes messages of what was read and delivers them, as far as credit and mailbox allow.
+    pub(super) fn take_in<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        buffer: &mut ReadBuffer,
+    ) -> Fate {
+        // The decoder is out of the connection meanwhile, so that delivering can borrow it.
+        let mut decoder = std::mem::replace(&mut self.decoder, Decoder::new(Framing::raw()));
+        let mut fate = Fate::Lives;
+        let mut feed = decoder.feed(buffer);
+        loop {
+            if self.hold & (Hold::CREDIT | Hold::MAILBOX) != 0 {
+                self.backlog = true;
+                break;
+            }
+            let data = match feed.next_frame() {
+                Ok(None) => break,
+                Ok(Some(frame)) => match frame.range() {
+                    Some(range) => feed.input_mut().take(range),
+                    None => frame.copied([]),
+                },
+                Err(error) => {
+                    fate = self.malformed(error);
+                    break;
+                }
+            };
+            fate = self.deliver(io, data);
+            if !matches!(fate, Fate::Lives) {
+                break;
+            }
+        }
+        drop(feed);
+        self.decoder = decoder;
+        fate
+    }
+
+    /// Delivers messages that were complete already when there was no credit for them.
+    pub(super) fn work_off<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        if let Some(data) = self.pressure.as_mut().and_then(|p| p.refused.take()) {
+            let fate = self.deliver(io, data);
+            if !matches!(fate, Fate::Lives) {
+                return fate;
+            }
+        }
+        while self.backlog && self.hold & (Hold::CREDIT | Hold::MAILBOX) == 0 {
+            match self.decoder.next_pending() {
+                Ok(Some(data)) => match self.deliver(io, data) {
+                    Fate::Lives => {}
+                    fate => return fate,
+                },
+                Ok(None) => self.backlog = false,
+                Err(error) => return self.malformed(error),
+            }
+        }
+        Fate::Lives
+    }
+
+    pub(super) fn malformed(&self, error: FrameError) -> Fate {
+        Fate::Ends(DisconnectReason::Malformed(error))
+    }
+
+    /// Delivers one message, and holds reading when credit or mailbox are used up.
+    pub(super) fn deliver<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, data: Bytes) -> Fate {
+        let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let amount = len.saturating_add(MESSAGE_OVERHEAD);
+        let receipt = Receipt {
+            token: io.token().to_bits(),
+            amount,
+        };
+        let event = TcpEvent::Data {
+            conn: self.conn(),
+            data,
+        };
+        match self.sink.deliver(self.shared.source(), receipt, event) {
+            Ok(()) => {
+                self.in_use = self.in_use.saturating_add(amount);
+                if self.in_use >= self.options().read_credit {
+                    self.hold_reads(io, Hold::CREDIT);
+                }
+                Fate::Lives
+            }
+            Err(SendError::Full(TcpEvent::Data { data, .. })) => self.refused(io, data),
+            // It has ended, and `MetaExit::OwnerEnded` is on its way.
+            Err(_) => Fate::Ends(DisconnectReason::OwnerDown),
+        }
+    }
+
+    pub(super) fn refused<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, data: Bytes) -> Fate {
+        if self.options().overflow == Overflow::Terminate {
+            return Fate::Ends(DisconnectReason::MailboxFull);
+        }
+        self.hold_reads(io, Hold::MAILBOX);
+        let give_up = self
+            .shared
+            .group()
+            .scope
+            .now()
+            .checked_add(self.options().owner_stall);
+        let pressure = self.pressure();
+        pressure.refused = Some(data);
+        pressure.owner_stall = pressure.owner_stall.or(give_up);
+        self.rearm(io);
+        let shared = Arc::clone(&self.shared);
+        if !self
+            .sink
+            .when_room(Box::new(move || shared.tell(Tell::Room)))
+        {
+            self.shared.tell(Tell::Room);
+        }
+        Fate::Lives
+    }
+
+    /// The owner's mailbox has room again.
+    pub(crate) fn room<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        if self.hold & Hold::MAILBOX == 0 || self.phase == Phase::Lingering {
+            return Fate::Lives;
+        }
+        self.release_reads(io, Hold::MAILBOX);
+        let fate = self.work_off(io);
+        if self.hold & Hold::MAILBOX == 0 {
+            self.pressure().owner_stall = None;
+            self.rearm(io);
+        }
+        match fate {
+            Fate::Lives if self.eof => self.half_closed(),
+            fate => fate,
+        }
+    }
+
+    /// The owner has handled messages worth this much credit.
+    #[inline]
+    pub(crate) fn handled<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, amount: u32) -> Fate {
+        self.in_use = self.in_use.saturating_sub(amount);
+        // Half of it has to be free, or a stream would pause and go on with every message.
+        if self.hold & Hold::CREDIT != 0 && self.in_use <= self.options().read_credit / 2 {
+            self.release_reads(io, Hold::CREDIT);
+            let fate = self.work_off(io);
+            if !matches!(fate, Fate::Lives) {
+                return fate;
+            }
+        }
+        Fate::Lives
+    }
+
+    /// Whether the end of the peer's direction may end the connection: then it has to be looked
+    /// at once the owner's last answers are in the queue.
+    pub(crate) fn awaits_answers(&self) -> bool {
+        self.eof && self.in_use == 0 && self.phase == Phase::Open
+    }
+
+    /// The owner has paused or resumed reading.
+    pub(crate) fn pause<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
+        if self.shared.is_paused() {
+            self.hold_reads(io, Hold::OWNER);
+        } else {
+            self.release_reads(io, Hold::OWNER);
+        }
+    }
+
+    pub(super) fn hold_reads<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, why: u8) {
+        if self.hold == 0 {
+            io.pause_read();
+        }
+        self.hold |= why;
+    }
+
+    pub(super) fn release_reads<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, why: u8) {
+        let held = self.hold;
+        self.hold &= !why;
+        if held != 0 && self.hold == 0 {
+            io.resume_read();
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! From the owner to the socket: the write queue, and what a full one holds up.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::{Buf, Bytes};
+use socktree_reactor::{Os, SourceIo, WriteOutcome};
+
+use super::{Connection, Fate, Hold, Phase};
+use crate::connection::Shut;
+use crate::connection::shared::{Rest, Taken};
+use crate::event::{DisconnectReason, TcpEvent};
+
+/// The most pieces handed to one `writev(2)`; Linux takes 1024, and above a few dozen nothing is
+/// won any more.
+const MAX_SLICES: usize = 64;
+
+impl Connection {
+    /// Hands over what was written, and does what was asked to follow it.
+    pub(crate) fn flush<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        if self.phase == Phase::Connecting {
+            return Fate::Lives;
+        }
+        let Taken { first, rest, shut } = self.shared.take();
+        if let Some(shut) = shut
+            && let Some(fate) = self.shut(io, shut)
+        {
+            return fate;
+        }
+        if let Err(error) = self.send(io, first, rest) {
+            return Fate::Ends(DisconnectReason::from_io(&error));
+        }
+        if self.shared.is_throttled() && self.shared.release_throttled() {
+            self.notify(TcpEvent::Writable { conn: self.conn() });
+        }
+        self.flushed(io)
+    }
+
+    /// Prepares for what the owner asked to follow its last bytes, or says that there is no time
+    /// for that.
+    #[cold]
+    pub(super) fn shut<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        shut: Shut,
+    ) -> Option<Fate> {
+        match shut {
+            _ if self.phase == Phase::Lingering => {}
+            Shut::Reset => return Some(Fate::Resets(DisconnectReason::Aborted)),
+            Shut::Slow => {
+                let queued = self.shared.queued();
+                return Some(Fate::Resets(DisconnectReason::SlowConsumer { queued }));
+            }
+            Shut::Close if self.phase == Phase::Open => self.begin_close(io),
+            Shut::Close => {}
+            Shut::Write => self.fin_wanted = true,
+        }
+        None
+    }
+
+    /// The system has room again.
+    pub(crate) fn writable<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        let waiting = self
+            .pressure
+            .as_mut()
+            .map(|p| std::mem::take(&mut p.sending));
+        if let Some(sending) = waiting
+            && let Err(error) = self.send_all(io, sending)
+        {
+            return Fate::Ends(DisconnectReason::from_io(&error));
+        }
+        self.flush(io)
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.pressure
+            .as_ref()
+            .is_some_and(|p| !p.sending.is_empty())
+    }
+
+    /// Hands over the newest pieces, behind those that still wait.
+    pub(super) fn send<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        first: Bytes,
+        rest: Rest,
+    ) -> io::Result<()> {
+        if first.is_empty() {
+            return Ok(());
+        }
+        if self.is_blocked() {
+            let sending = &mut self.pressure().sending;
+            sending.push_back(first);
+            sending.extend(rest.into_iter().flat_map(|rest| *rest));
+            return Ok(());
+        }
+        if let Some(mut all) = rest {
+            all.push_front(first);
+            return self.send_all(io, *all);
+        }
+        // The usual case: one answer, and the system takes it.
+        let mut first = first;
+        match io.write(&first)? {
+            WriteOutcome::Written(n) if n == first.len() => {
+                self.shared.count_sent(n);
+                return Ok(());
+            }
+            WriteOutcome::Written(n) => {
+                self.shared.count_sent(n);
+                first.advance(n);
+            }
+            WriteOutcome::WouldBlock => {}
+        }
+        self.pressure().sending.push_back(first);
+        self.blocked(io, true);
+        Ok(())
+    }
+
+    pub(super) fn send_all<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        mut pieces: VecDeque<Bytes>,
+    ) -> io::Result<()> {
+        let mut progress = false;
+        while !pieces.is_empty() {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let used = pieces.len().min(MAX_SLICES);
+            let mut asked = 0;
+            for (slice, piece) in slices.iter_mut().zip(&pieces) {
+                *slice = IoSlice::new(piece);
+                asked += piece.len();
+            }
+            let WriteOutcome::Written(n) = io.write_vectored(&slices[..used])? else {
+                break;
+            };
+            progress |= n > 0;
+            self.shared.count_sent(n);
+            drop_front(&mut pieces, n);
+            if n < asked {
+                break;
+            }
+        }
+        if !pieces.is_empty() {
+            self.pressure().sending = pieces;
+            self.blocked(io, progress);
+        } else if self.pressure.is_some() {
+            self.unblocked(io);
+        }
+        Ok(())
+    }
+
+    /// Something could not be handed over: the clock runs.
+    pub(super) fn blocked<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, progress: bool) {
+        let options = self.options();
+        let give_up = self
+            .shared
+            .group()
+            .scope
+            .now()
+            .checked_add(options.write_timeout);
+        let pressure = self.pressure();
+        if progress || pressure.write_stall.is_none() {
+            pressure.write_stall = give_up;
+        }
+        self.rearm(io);
+    }
+
+    pub(super) fn unblocked<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
+        self.pressure().write_stall = None;
+        self.rearm(io);
+        self.drop_pressure();
+    }
+
+    /// After a flush: reading may go on, or an end that waited for it can follow.
+    pub(super) fn flushed<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        if self.hold & Hold::WRITES != 0 && self.shared.queued() <= self.options().marks.low {
+            self.release_reads(io, Hold::WRITES);
+        }
+        if self.is_blocked() {
+            let options = self.options();
+            if !options.read_while_throttled && self.shared.queued() > options.marks.high {
+                self.hold_reads(io, Hold::WRITES);
+            }
+            return Fate::Lives;
+        }
+        if self.phase == Phase::Closing && (self.eof || self.is_quiet(io)) {
+            return Fate::Ends(DisconnectReason::Closed);
+        }
+        if (self.fin_wanted || self.phase == Phase::Closing) && !self.fin_sent {
+            self.fin_sent = true;
+            if let Err(error) = io.shutdown_write() {
+                return Fate::Ends(DisconnectReason::from_io(&error));
+            }
+        }
+        match self.phase {
+            Phase::Connecting => Fate::Lives,
+            Phase::Lingering => self.end_if_eof(DisconnectReason::Closed),
+            Phase::Closing => Fate::Lingers(DisconnectReason::Closed),
+            Phase::Open if self.eof => self.half_closed(),
+            Phase::Open => Fate::Lives,
+        }
+    }
+}
+
+/// Drops the first `n` bytes of a sequence of pieces.
+fn drop_front(pieces: &mut VecDeque<Bytes>, mut n: usize) {
+    while n > 0 {
+        let Some(first) = pieces.front_mut() else {
+            return;
+        };
+        if n < first.len() {
+            first.advance(n);
+            return;
+        }
+        n -= first.len();
+        pieces.pop_front();
+    }
+}
