@@ -18,6 +18,8 @@ pub(crate) struct Arena {
     chunk: usize,
     /// The free rest of the chunk being filled.
     current: BytesMut,
+    /// There is a chunk behind `current`, even if none of it is free.
+    started: bool,
     /// Handles to full chunks, the oldest first: its messages have most likely been dropped.
     full: VecDeque<BytesMut>,
 }
@@ -28,6 +30,7 @@ impl Arena {
         Self {
             chunk,
             current: BytesMut::new(),
+            started: false,
             full: VecDeque::new(),
         }
     }
@@ -45,9 +48,10 @@ impl Arena {
     fn refill(&mut self, len: usize) {
         let size = self.chunk.max(len);
         let used = std::mem::take(&mut self.current);
-        if used.capacity() > 0 || !self.full.is_empty() {
+        if self.started {
             self.full.push_back(used);
         }
+        self.started = true;
         if let Some(mut oldest) = self.full.pop_front() {
             if oldest.try_reclaim(size) {
                 self.current = oldest;
@@ -86,6 +90,13 @@ mod tests {
             again |= message.as_ptr() == place;
         }
         assert!(again, "the first chunk came round again");
+    }
+
+    #[test]
+    fn a_chunk_that_is_filled_to_the_last_byte_is_used_again() {
+        let mut arena = Arena::new(64);
+        let places: Vec<_> = (0..100).map(|_| arena.copy(&[7; 32]).as_ptr()).collect();
+        assert!(places[2..].contains(&places[0]));
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl BufferPool {
     pub fn try_take(&self, size: usize) -> Result<Block, Exhausted> {
         let location = Location::caller();
         let taken = self.handle.0.with_shelf(|shelf, freed| {
-            if !shelf.admits(size, freed) {
+            if !shelf.admits(size) {
                 return Err(Exhausted {
                     size,
                     usage: shelf.usage(),

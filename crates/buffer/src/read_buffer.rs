@@ -29,9 +29,10 @@ const MEDIUM_CHUNK: usize = 64 * 1024;
 /// The block a read loop reads into, again and again.
 ///
 /// One serves all connections of a thread: read, take the messages out, read again. Small ones
-/// are copied, each into an allocation of its own size, and the block stays where it is: no pool,
-/// no counter, no lock. Only when a message of [`copy_below`](Self::copy_below) bytes or more is
-/// taken does the block become shared, and the next read gets another one.
+/// are copied, side by side into chunks that are used again once their messages are gone, and the
+/// block stays where it is: no pool, no lock and, once it runs, no allocation. Only when a message
+/// of [`copy_below`](Self::copy_below) bytes or more is taken does the block become shared, and
+/// the next read gets another one.
 ///
 /// ```text
 ///                 |<------------- one read ------------->|
@@ -39,6 +40,15 @@ const MEDIUM_CHUNK: usize = 64 * 1024;
 ///  take(..)          |     |             |
 ///                  copy   copy   slice; the block now belongs to it
 /// ```
+///
+/// | a message of | becomes | and, if kept, keeps at most |
+/// |---|---|---|
+/// | below 512 bytes | a copy in a chunk of 4 KiB | 4 KiB |
+/// | below `copy_below` | a copy in a chunk of 64 KiB | 64 KiB |
+/// | any size above | a slice of the block | the block |
+///
+/// A service that stores a few messages out of many for long, a cache, wants
+/// [`own_copies`](Self::own_copies): then a copy keeps nothing but itself.
 ///
 /// # Examples
 ///
@@ -64,6 +74,7 @@ pub struct ReadBuffer {
     pool: BufferPool,
     size: usize,
     copy_below: usize,
+    own_copies: bool,
     /// Where messages below [`SMALL`] are copied to.
     small: Arena,
     /// Where other messages below `copy_below` are copied to.
@@ -97,6 +108,7 @@ impl ReadBuffer {
             pool: pool.clone(),
             size,
             copy_below,
+            own_copies: false,
             small: Arena::new(SMALL_CHUNK),
             medium: Arena::new(MEDIUM_CHUNK),
             state: State::Empty,
@@ -110,6 +122,15 @@ impl ReadBuffer {
     #[must_use]
     pub fn copy_below(mut self, len: usize) -> Self {
         self.copy_below = len;
+        self
+    }
+
+    /// Whether every copy gets an allocation of its own, of its own size.
+    ///
+    /// It costs an allocation for each, and then nothing else is kept alive by keeping it.
+    #[must_use]
+    pub fn own_copies(mut self, own: bool) -> Self {
+        self.own_copies = own;
         self
     }
 
@@ -188,7 +209,9 @@ impl ReadBuffer {
             State::Empty => &[],
         };
         let message = &filled[range];
-        if len < SMALL {
+        if self.own_copies {
+            Bytes::copy_from_slice(message)
+        } else if len < SMALL {
             self.small.copy(message)
         } else {
             self.medium.copy(message)

@@ -80,29 +80,24 @@ impl Shelf {
         }
     }
 
-    /// Tells if one more block of at least `size` bytes is within the limit, idle ones freed for
-    /// it where need be.
-    pub(crate) fn admits(&mut self, size: usize, freed: &mut Freed) -> bool {
+    /// Tells if one more block of at least `size` bytes is within the limit.
+    ///
+    /// Idle blocks do not count: one is taken, or they are freed for it.
+    pub(crate) fn admits(&mut self, size: usize) -> bool {
         let (class, size) = self.classify(size);
         let idle = self
             .classes
             .get(class)
             .is_some_and(|class| !class.idle.is_empty());
         let limit = self.usage.limit.unwrap_or(usize::MAX);
-        if idle
+        let admits = idle
             || self
                 .usage
                 .out
                 .checked_add(size)
-                .is_some_and(|out| out <= limit)
-        {
-            if !idle {
-                self.shed(size, freed);
-            }
-            return true;
-        }
-        self.refused += 1;
-        false
+                .is_some_and(|out| out <= limit);
+        self.refused += u64::from(!admits);
+        admits
     }
 
     /// Takes a block of at least `size` bytes: an idle one, or the right to make one.
@@ -120,6 +115,8 @@ impl Shelf {
         });
         if block.is_some() {
             self.usage.idle -= size;
+        } else {
+            self.shed(size, freed);
         }
         let stats = self.stats_mut(class);
         *(if block.is_some() {

@@ -57,6 +57,18 @@ fn a_large_message_takes_the_block_with_it() {
 }
 
 #[test]
+fn a_kept_copy_of_its_own_is_alone() {
+    let pool = BufferPool::default();
+    let mut buffer = ReadBuffer::new(&pool).own_copies(true);
+    read(&mut buffer, b"onetwo");
+    let (one, two) = (buffer.take(0..3), buffer.take(3..6));
+    assert!(
+        one.is_unique() && two.is_unique(),
+        "they share no allocation"
+    );
+}
+
+#[test]
 fn ten_thousand_kept_small_messages_pin_nothing() {
     let pool = BufferPool::default();
     let mut buffer = ReadBuffer::new(&pool);
