@@ -106,6 +106,12 @@ impl Connection {
             if !matches!(fate, Fate::Lives) {
                 return fate;
             }
+            // The owner took it, so it is slow and not stuck: the clock begins anew.
+            if let Some(pressure) = &mut self.pressure
+                && pressure.refused.is_none()
+            {
+                pressure.owner_stall = None;
+            }
         }
         while self.backlog && self.hold & (Hold::CREDIT | Hold::MAILBOX) == 0 {
             match self.decoder.next_pending() {
