@@ -28,13 +28,18 @@ impl Served {
         TcpServer::bind("127.0.0.1:0")
     }
 
+    /// A node of its own for one test.
+    pub fn node(workers: usize) -> Node {
+        let node = socktree::node("tests@localhost").workers(workers);
+        node.start().expect("a node")
+    }
+
     /// Starts the server under a probe on a node with two workers.
     pub fn start<M>(server: M, probe: (Probe, Watch)) -> Self
     where
         M: Meta<Probe, Handle = ServerHandle, Error = ListenError> + Send + 'static,
     {
-        let node = socktree::node("tests@localhost").workers(2);
-        Self::start_on(node.start().expect("a node"), server, probe)
+        Self::start_on(Self::node(2), server, probe)
     }
 
     /// Starts the server under a probe on this node.

@@ -5,18 +5,11 @@ use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use socktree::{DisconnectReason, Node, Reason};
+use socktree::{DisconnectReason, Reason};
 use socktree_tests::{Ask, Notice, Probe, Served, connect, connect_small, read_to_end, receive};
 
 /// More than the system's buffers take from a server whose peer does not read.
 const MUCH: usize = 8 << 20;
-
-fn node() -> Node {
-    socktree::node("tests@localhost")
-        .workers(2)
-        .start()
-        .unwrap()
-}
 
 #[test]
 fn a_stopping_node_tells_its_connections_and_their_peers() {
@@ -41,8 +34,7 @@ fn a_stopping_node_tells_its_connections_and_their_peers() {
 fn answers_under_way_are_delivered() {
     for owned_by_worker in [false, true] {
         // On one worker, parent and owner end in the same turn, and both tell the connection.
-        let node = socktree::node("tests@localhost").workers(1);
-        let node = node.start().unwrap();
+        let node = Served::node(1);
         let (worker, hears) = Probe::new();
         let worker = node.spawn(worker).unwrap();
         let served = if owned_by_worker {
@@ -92,7 +84,7 @@ fn stuck_peers_are_cut_off() {
 #[test]
 fn workers_are_told_when_the_parent_ends() {
     for clean in [true, false] {
-        let node = node();
+        let node = Served::node(2);
         let (worker, hears) = Probe::echo();
         let worker = node.spawn(worker).unwrap();
         let before = node.info();
