@@ -208,8 +208,8 @@ impl<'a, A: Actor> Ctx<'a, A> {
     ///
     /// # Errors
     ///
-    /// [`SpawnError::Init`] with the reason if `init` failed; what it had started has been stopped
-    /// by then.
+    /// [`SpawnError::Init`] with the reason if `init` failed. By then its meta-processes have
+    /// ended, and the processes that it had spawned have been told to, linked or not.
     pub fn spawn<B: Actor>(&mut self, actor: B) -> Result<Address<B::Msg>, SpawnError> {
         self.spawn_with(actor, SpawnOptions::new())
     }

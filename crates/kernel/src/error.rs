@@ -79,7 +79,8 @@ pub enum SpawnError {
     NameTaken(Name),
     /// The name is longer than [`Name::MAX_LEN`]; here is its length in bytes.
     NameTooLong(usize),
-    /// `init` ended with this reason. What it had started has been stopped.
+    /// `init` ended with this reason. Its meta-processes have ended, and the processes that it
+    /// had spawned have been told to.
     Init(Reason),
     /// The process that asked has ended, or is just ending.
     ParentGone,

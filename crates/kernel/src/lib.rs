@@ -12,6 +12,7 @@ mod actor;
 mod ctx;
 mod driver;
 mod error;
+mod guard;
 mod id;
 mod info;
 mod mailbox;

@@ -132,12 +132,14 @@ impl<M> Mailbox<M> {
         if lanes.closed {
             return Err(SendError::Terminated(message));
         }
+        // First, because it may panic.
+        let message = message.into();
         lanes.pushed += 1;
         let receipt = Receipt::NONE;
         lanes.main.push_back(Entry {
             from,
             receipt,
-            message: message.into(),
+            message,
         });
         Ok(Pushed::now_scheduled(&mut lanes.scheduled))
     }
@@ -190,6 +192,9 @@ impl<M> Mailbox<M> {
         let signal = lanes.control.pop_front();
         if lanes.control.is_empty() {
             self.urgent.store(false, Ordering::Release);
+            if lanes.control.capacity() > KEPT_CAPACITY {
+                lanes.control = VecDeque::new();
+            }
         }
         signal
     }

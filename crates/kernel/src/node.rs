@@ -30,12 +30,26 @@ pub use options::SpawnOptions;
 const THREADS_DEADLINE: Duration = Duration::from_secs(2);
 
 thread_local! {
-    static ON_WORKER: Cell<bool> = const { Cell::new(false) };
+    static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Notes that this thread drives workers, so that a handler that waits for its own node is found.
-pub(crate) fn mark_worker_thread() {
-    ON_WORKER.set(true);
+/// Ends what [`count_as_handler`] began.
+pub(crate) struct InHandler {
+    before: bool,
+}
+
+impl Drop for InHandler {
+    fn drop(&mut self) {
+        IN_HANDLER.set(self.before);
+    }
+}
+
+/// Notes that this thread runs callbacks, so that one that waits for its own node is found. For
+/// good in the threads that drive workers, and in others for as long as they run an `init`.
+pub(crate) fn count_as_handler() -> InHandler {
+    InHandler {
+        before: IN_HANDLER.replace(true),
+    }
 }
 
 /// A running node, or rather a hold on one: cheap to clone, and usable from any thread.
@@ -218,7 +232,7 @@ impl Node {
     /// [`NodeError::InsideHandler`] in a handler, where it would wait for itself; use
     /// [`shutdown`](Self::shutdown) there.
     pub fn stop(&self) -> Result<StopReport, NodeError> {
-        if ON_WORKER.get() {
+        if IN_HANDLER.get() {
             return Err(NodeError::InsideHandler);
         }
         let began = Instant::now();

@@ -3,20 +3,20 @@
 use std::any::{Any, TypeId, type_name};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use crate::actor::{Actor, Exit};
 use crate::ctx::Ctx;
 use crate::error::{RelationError, SendError};
+use crate::guard::{caught, contain};
 use crate::id::{Alias, Name, Pid, Target};
 use crate::info::ProcessInfo;
 use crate::mailbox::{Entry, Mailbox, Pushed, Signal};
 use crate::message::{Envelope, Protocol, Receipt, Sink, Source};
 use crate::meta::{MetaExit, RoomWaiter};
-use crate::node::NodeInner;
+use crate::node::{NodeInner, count_as_handler};
 use crate::reason::{Flow, Reason};
-use crate::registry::{AliasEntry, NumberMap};
+use crate::registry::{AliasEntry, NumberMap, shrink_if_sparse};
 use crate::relations::{Kind, Told};
 use crate::sync::lock;
 use crate::timer::TimerRef;
@@ -48,6 +48,8 @@ struct Owned {
     /// Set when the process has ended and watches nobody any more. Later than `closed`, because
     /// `terminate` may still watch and spawn.
     gone: bool,
+    /// The processes that `init` has spawned so far; `None` once it is over.
+    init_children: Option<Vec<Pid>>,
     name: Option<Name>,
     aliases: Vec<Alias>,
     /// Meta-processes that it spawned, and those whose messages come to it.
@@ -126,7 +128,10 @@ impl<A: Actor> Process<A> {
                 parent,
                 node,
                 worker,
-                owned: Mutex::default(),
+                owned: Mutex::new(Owned {
+                    init_children: Some(Vec::new()),
+                    ..Owned::default()
+                }),
             },
             mailbox: Mailbox::new(capacity),
             cell: Mutex::new(Cell {
@@ -162,6 +167,7 @@ impl<A: Actor> Process<A> {
     /// After an error the process may still be in the tables, until its meta-processes have ended.
     /// A parent that waits for the outcome is told by the outcome alone.
     pub(crate) fn init(&self, turn: Option<&Turn<'_>>, parent_waits: bool) -> Result<(), Reason> {
+        let _inside = count_as_handler();
         let mut cell = lock(&self.cell);
         let flow = caught(|| {
             let Cell {
@@ -175,15 +181,18 @@ impl<A: Actor> Process<A> {
         match flow {
             Ok(()) => {
                 drop(cell);
+                drop(self.core.end_init());
                 self.follow_up(self.mailbox.open_for_runs());
                 Ok(())
             }
             Err(reason) => {
                 if parent_waits {
                     self.core.forget_parents_watches();
+                } else {
+                    self.log_end(log::Level::Error, &reason);
                 }
                 // Not `finish`'s callback: `terminate` is for actors that have started.
-                self.begin_end(cell, reason.clone(), false);
+                self.begin_end(cell, reason.clone(), false, turn);
                 Err(reason)
             }
         }
@@ -209,6 +218,10 @@ impl<A: Actor> Process<A> {
         loop {
             while let Some(signal) = self.mailbox.take_signal() {
                 self.obey(actor, trap_exit, turn, signal)?;
+                left -= 1;
+                if left == 0 || !turn.next_message() {
+                    return Ok(After::Again);
+                }
             }
             let Some(entry) = batch.pop_front() else {
                 if self.mailbox.refill(batch) {
@@ -253,37 +266,49 @@ impl<A: Actor> Process<A> {
 
     /// The first half of the end: nothing is taken any more, and everything that holds resources
     /// is told to let go. The second half follows when it has.
-    fn begin_end(&self, mut cell: MutexGuard<'_, Cell<A>>, reason: Reason, started: bool) {
+    fn begin_end(
+        &self,
+        mut cell: MutexGuard<'_, Cell<A>>,
+        reason: Reason,
+        started: bool,
+        turn: Option<&Turn<'_>>,
+    ) {
+        let pid = self.core.pid;
         let (messages, signals, waiters) = self.mailbox.close();
-        let batch = std::mem::take(&mut cell.batch);
         // A message's drop is user code, and must not take the process's end with it.
-        let _dropped = caught(|| {
-            drop((messages, signals, batch));
-            Ok(())
-        });
-        waiters.into_iter().for_each(|waiter| waiter());
+        for message in std::mem::take(&mut cell.batch).into_iter().chain(messages) {
+            contain(pid, || drop(message));
+        }
+        for signal in signals {
+            contain(pid, || drop(signal));
+        }
+        for waiter in waiters {
+            contain(pid, waiter);
+        }
         if !started {
-            let _dropped = caught(|| {
-                cell.actor = None;
-                Ok(())
-            });
+            let actor = cell.actor.take();
+            contain(pid, || drop(actor));
         }
         let (metas, timers) = self.core.close();
         for timer in timers {
-            self.core.worker.cancel_timer(timer);
+            contain(pid, || {
+                self.core.worker.cancel_timer(timer);
+            });
         }
         cell.ending = Some(reason.clone());
         if metas.is_empty() {
-            return self.finish(cell);
+            return self.finish(cell, turn);
         }
         drop(cell);
         for alias in metas {
             if let Some(AliasEntry::Meta { port, parent }) = self.core.node.registry.alias(alias) {
                 let reason = reason.clone();
-                port.exit(if parent == self.core.pid {
-                    MetaExit::ParentEnded(reason)
-                } else {
-                    MetaExit::OwnerEnded(reason)
+                contain(alias, || {
+                    port.exit(if parent == pid {
+                        MetaExit::ParentEnded(reason)
+                    } else {
+                        MetaExit::OwnerEnded(reason)
+                    });
                 });
             }
         }
@@ -292,64 +317,50 @@ impl<A: Actor> Process<A> {
     /// The second half of the end: all sockets are closed. Names become free, `terminate` is
     /// called, and only then is anyone told, so that whoever restarts the process finds its place
     /// empty.
-    fn finish(&self, mut cell: MutexGuard<'_, Cell<A>>) {
+    fn finish(&self, mut cell: MutexGuard<'_, Cell<A>>, turn: Option<&Turn<'_>>) {
         let reason = cell.ending.clone().unwrap_or(Reason::Kill);
         let node = &self.core.node;
+        let pid = self.core.pid;
         let (told_of_name, aliases) = self.core.release_addresses();
-        let mut started = false;
         if let Some(mut actor) = cell.actor.take() {
-            started = true;
             let trap_exit = &mut cell.trap_exit;
-            let ended = caught(|| {
-                actor.terminate(&mut Ctx::new(self, trap_exit, None), &reason);
-                Ok(())
+            contain(pid, || {
+                actor.terminate(&mut Ctx::new(self, trap_exit, turn), &reason);
             });
-            let dropped = caught(|| {
-                drop(actor);
-                Ok(())
-            });
-            for panic in [ended, dropped].into_iter().filter_map(Result::err) {
-                log::error!(
-                    "{} {}: while it ended: {panic}",
-                    self.core.pid,
-                    type_name::<A>()
-                );
-            }
+            contain(pid, || drop(actor));
+            let level = if reason.is_clean() {
+                log::Level::Debug
+            } else {
+                log::Level::Error
+            };
+            self.log_end(level, &reason);
         }
         drop(cell);
-        // What never started is its spawner's to report.
-        if reason.is_clean() || !started {
-            log::debug!("{} {}: {reason}", self.core.pid, type_name::<A>());
-        } else {
-            log::error!("{} {}: {reason}", self.core.pid, type_name::<A>());
+        // Empty unless `init` failed: then its children do not outlive it.
+        for child in self.core.end_init() {
+            if let Some(child) = node.registry.process(child) {
+                child.signal(Signal::ordered(pid, reason.clone()));
+            }
         }
         // After `terminate`, which may have watched someone.
         self.core.release_watches();
-        node.registry.remove_process(self.core.pid);
-        let pid = Some(self.core.pid);
+        node.registry.remove_process(pid);
         for alias in aliases {
-            node.registry.notify(&Target::Alias(alias), &reason, pid);
+            let target = Target::Alias(alias);
+            node.registry.notify(&target, &reason, Some(pid));
         }
         if let Some(told) = told_of_name {
-            told.tell(&reason, pid);
+            told.tell(&reason, Some(pid));
         }
-        node.registry
-            .notify(&Target::Pid(self.core.pid), &reason, pid);
+        node.registry.notify(&Target::Pid(pid), &reason, Some(pid));
         node.one_ended();
     }
-}
 
-/// Runs user code; a panic becomes the reason.
-fn caught<T>(f: impl FnOnce() -> Result<T, Reason>) -> Result<T, Reason> {
-    // The state that a panic may leave half changed is dropped with its process and seen by none.
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
-        let reason = Reason::from_panic(&*payload);
-        // The payload is the user's as well, and its drop may panic in turn.
-        if catch_unwind(AssertUnwindSafe(|| drop(payload))).is_err() {
-            log::error!("a panic's payload panicked when it was dropped");
-        }
-        Err(reason)
-    })
+    fn log_end(&self, level: log::Level, reason: &Reason) {
+        let (pid, behaviour) = (self.core.pid, type_name::<A>());
+        // An error's text is user code too.
+        contain(pid, || log::log!(level, "{pid} {behaviour}: {reason}"));
+    }
 }
 
 impl<A: Actor> AnyProcess for Process<A> {
@@ -360,7 +371,7 @@ impl<A: Actor> AnyProcess for Process<A> {
     fn run(&self, turn: &Turn<'_>) -> After {
         let mut cell = lock(&self.cell);
         if cell.ending.is_some() {
-            self.finish(cell);
+            self.finish(cell, Some(turn));
             return After::Rest;
         }
         if std::mem::take(&mut cell.needs_init) {
@@ -373,7 +384,7 @@ impl<A: Actor> AnyProcess for Process<A> {
         match caught(|| self.serve(&mut cell, turn)) {
             Ok(after) => after,
             Err(reason) => {
-                self.begin_end(cell, reason, true);
+                self.begin_end(cell, reason, true, Some(turn));
                 After::Rest
             }
         }
@@ -402,6 +413,7 @@ impl<A: Actor> AnyProcess for Process<A> {
     fn meta_ended(&self, alias: Alias) {
         let mut owned = lock(&self.core.owned);
         let known = owned.metas.remove(&alias).is_some();
+        shrink_if_sparse(&mut owned.metas);
         if known && owned.closed && owned.metas.is_empty() {
             drop(owned);
             self.core.worker.schedule(self.arc());
@@ -490,6 +502,18 @@ impl ProcessCore {
         let before = owned.aliases.len();
         owned.aliases.retain(|a| *a != alias);
         owned.aliases.len() < before
+    }
+
+    /// A process has been spawned on behalf of this one.
+    pub(crate) fn note_child(&self, child: Pid) {
+        if let Some(children) = &mut lock(&self.owned).init_children {
+            children.push(child);
+        }
+    }
+
+    /// Gives out the children of an `init` that is over, which depend on how it ended.
+    fn end_init(&self) -> Vec<Pid> {
+        lock(&self.owned).init_children.take().unwrap_or_default()
     }
 
     pub(crate) fn own_timer(&self, timer: TimerRef) -> bool {

@@ -42,6 +42,20 @@ impl Hasher for NumberHasher {
 
 pub(crate) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>>;
 
+/// Gives memory back after a burst. Each time at least three quarters of it go, so that the cost
+/// is spread over as many removals.
+pub(crate) fn shrink_if_sparse<K: Eq + std::hash::Hash, V>(map: &mut NumberMap<K, V>) {
+    const KEPT: usize = 64;
+    const TINY: usize = 8;
+    if map.is_empty() && map.capacity() > TINY {
+        // Not even a small table: one that was made in the middle of a burst keeps the allocator
+        // from giving back everything below it.
+        *map = NumberMap::default();
+    } else if map.capacity() > KEPT && map.len() < map.capacity() / 8 {
+        map.shrink_to(map.len() * 2);
+    }
+}
+
 /// A table keyed by the node's own numbers.
 struct Table<V>([RwLock<NumberMap<u64, V>>; SHARDS]);
 
@@ -68,7 +82,10 @@ impl<V: Clone> Table<V> {
     }
 
     fn remove(&self, key: u64) -> Option<V> {
-        write(self.shard(key)).remove(&key)
+        let mut shard = write(self.shard(key));
+        let value = shard.remove(&key);
+        shrink_if_sparse(&mut shard);
+        value
     }
 
     fn len(&self) -> usize {

@@ -90,7 +90,7 @@ impl Spares {
     }
 
     fn serve(&self, first: Job) {
-        crate::node::mark_worker_thread();
+        let _for_good = crate::node::count_as_handler();
         let mut job = Some(first);
         while let Some(Job { worker, epoch }) = job.take() {
             worker.drive(epoch);

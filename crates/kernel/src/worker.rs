@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::driver::{Driver, DriverParts, DriverRemote, Wait};
+use crate::guard::contain;
 use crate::message::Receipt;
 use crate::process::{After, AnyProcess};
 use crate::spare::Spares;
@@ -294,7 +295,8 @@ impl Worker {
             let Some(action) = lock(&self.timers).pop_due(now) else {
                 return;
             };
-            action();
+            // It converts or drops a message: user code that is part of no handler.
+            contain(self.id, action);
         }
     }
 }

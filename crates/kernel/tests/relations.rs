@@ -123,14 +123,10 @@ fn exits_are_trapped_but_not_the_parents() {
     let (pid, from) = (child.pid(), stranger.pid());
     child.run(move |ctx| ctx.link(from)).unwrap();
     stranger.run(move |ctx| ctx.exit(pid, Reason::error("please")));
-    match child.note() {
-        Note::Exit(source, reason) => {
-            assert_eq!((source, &*reason.to_string()), (from.into(), "please"));
-        }
-        other => panic!("{other:?}"),
-    }
+    let (source, reason) = child.exit();
+    assert_eq!((source, &*reason.to_string()), (from.into(), "please"));
     end(&stranger, Reason::Normal);
-    assert!(matches!(child.note(), Note::Exit(source, Reason::Normal) if source == from.into()));
+    assert!(matches!(child.exit(), (source, Reason::Normal) if source == from.into()));
     end(&parent, Reason::error("the end"));
     assert_eq!(child.end().to_string(), "the end");
     stop(&node);

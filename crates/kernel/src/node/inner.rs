@@ -291,6 +291,7 @@ impl NodeInner {
         let Some(parent) = self.registry.process(parent) else {
             return;
         };
+        parent.core().note_child(child.core().pid);
         let kinds = [
             (options.link_child, Kind::Link),
             (options.monitored, Kind::Monitor),

@@ -16,6 +16,12 @@ type Job = Box<dyn FnOnce(&mut Ctx<'_, Puppet>) -> Flow + Send>;
 /// Something to do inside a process.
 pub(crate) struct Do(Job);
 
+impl Do {
+    pub(crate) fn new(f: impl FnOnce(&mut Ctx<'_, Puppet>) -> Flow + Send + 'static) -> Self {
+        Self(Box::new(f))
+    }
+}
+
 protocol! {
     /// What a puppet takes.
     pub(crate) enum Msg { Do(Do), Number(u64), Text(&'static str) }
@@ -150,13 +156,18 @@ impl Handle {
         Plan::default().start(node).expect("an empty plan starts")
     }
 
+    pub(crate) fn child(ctx: &mut Ctx<'_, Puppet>, options: SpawnOptions) -> Self {
+        let plan = Plan::default().options(options);
+        plan.start_in(ctx).expect("an empty plan starts")
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         self.address.pid()
     }
 
     /// Has the process do this some time.
     pub(crate) fn tell(&self, f: impl FnOnce(&mut Ctx<'_, Puppet>) -> Flow + Send + 'static) {
-        let told = self.address.send(Do(Box::new(f)));
+        let told = self.address.send(Do::new(f));
         told.expect("the puppet lives, and its mailbox has room");
     }
 
@@ -206,6 +217,14 @@ impl Handle {
         match self.note() {
             Note::Text(from, text) => (from, text),
             other => panic!("{other:?} instead of a text"),
+        }
+    }
+
+    /// The next thing, which must be a trapped exit.
+    pub(crate) fn exit(&self) -> (Target, Reason) {
+        match self.note() {
+            Note::Exit(from, reason) => (from, reason),
+            other => panic!("{other:?} instead of an exit"),
         }
     }
 
@@ -263,11 +282,8 @@ const _: fn(&Node) = |lab| {
         puppet.end(),
         puppet.down(),
     );
-    let _ = (puppet.number(), puppet.text());
-    let child = |ctx: &mut Ctx<'_, Puppet>| {
-        let plan = Plan::default().options(SpawnOptions::new());
-        plan.start_in(ctx).map(drop)
-    };
+    let _ = (puppet.number(), puppet.text(), puppet.exit());
+    let child = |ctx: &mut Ctx<'_, Puppet>| drop(Handle::child(ctx, SpawnOptions::new()));
     let _ = (
         puppet.run(child),
         Plan::init(|_| Ok(())),
