@@ -15,7 +15,7 @@ use crate::process::Process;
 use crate::reason::Reason;
 use crate::registry::AliasEntry;
 use crate::relations::Kind;
-use crate::timer::TimerRef;
+use crate::timer::{Action, TimerRef};
 use crate::worker::{Turn, WorkerId};
 
 /// A process's hold on its node, for the length of one callback.
@@ -177,29 +177,32 @@ impl<'a, A: Actor> Ctx<'a, A> {
         // A delay beyond the end of time is never.
         let at = core.worker.now().checked_add(delay);
         let at = at.unwrap_or_else(|| core.worker.now() + Duration::from_secs(86_400 * 365 * 30));
-        let timer = core.worker.set_timer(at, |timer| {
-            Box::new(move || {
-                if process.core_ref().disown_timer(timer)
-                    && let Err(error) = process.core_ref().node.send(from, &to, message)
-                {
-                    log::debug!(
-                        "{}: a timer's message to {to}: {error}",
-                        process.core_ref().pid
-                    );
-                }
+        core.worker.set_timer(at, |timer| {
+            // Noted before it is armed: when it fires, on another thread, it looks for the note.
+            core.own_timer(timer).then(|| -> Action {
+                Box::new(move || {
+                    if process.core_ref().disown_timer(timer)
+                        && let Err(error) = process.core_ref().node.send(from, &to, message)
+                    {
+                        let pid = process.core_ref().pid;
+                        log::debug!("{pid}: a timer's message to {to}: {error}");
+                    }
+                })
             })
-        });
-        if !core.own_timer(timer) {
-            core.worker.cancel_timer(timer);
-        }
-        timer
+        })
     }
 
     /// Cancels a timer. True if it really was cancelled, so that its message will never arrive;
     /// false if it has fired, or is not one of this process's.
     pub fn cancel(&mut self, timer: TimerRef) -> bool {
         let core = self.process.core_ref();
-        core.disown_timer(timer) && core.worker.cancel_timer(timer)
+        // Whoever takes the note decides. The timer itself may be gone already, if its worker is
+        // just about to look for the note.
+        let cancelled = core.disown_timer(timer);
+        if cancelled {
+            core.worker.cancel_timer(timer);
+        }
+        cancelled
     }
 
     // Processes.

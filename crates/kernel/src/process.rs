@@ -291,9 +291,7 @@ impl<A: Actor> Process<A> {
         }
         let (metas, timers) = self.core.close();
         for timer in timers {
-            contain(pid, || {
-                self.core.worker.cancel_timer(timer);
-            });
+            contain(pid, || self.core.worker.cancel_timer(timer));
         }
         cell.ending = Some(reason.clone());
         if metas.is_empty() {

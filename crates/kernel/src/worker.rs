@@ -26,6 +26,9 @@ use crate::watchdog::Watchdog;
 /// of a poll small, few enough to keep sockets waiting for well under a millisecond.
 const RUNS_PER_TURN: usize = 64;
 
+/// How many receipts there is room for from the beginning: those of a whole message budget.
+const RECEIPTS: usize = 256;
+
 /// How many timers fire before the driver gets a look at its sources.
 const TIMERS_PER_TURN: usize = 1024;
 
@@ -140,10 +143,18 @@ impl Worker {
         self.remote.wake();
     }
 
-    pub(crate) fn set_timer(&self, at: Instant, make: impl FnOnce(TimerRef) -> Action) -> TimerRef {
+    /// Sets a timer if `make` gives something to do. It is called while no timer can fire.
+    pub(crate) fn set_timer(
+        &self,
+        at: Instant,
+        make: impl FnOnce(TimerRef) -> Option<Action>,
+    ) -> TimerRef {
         let mut timers = lock(&self.timers);
         let timer = timers.next_ref(at);
-        timers.arm(timer, make(timer));
+        let Some(action) = make(timer) else {
+            return timer;
+        };
+        timers.arm(timer, action);
         let is_first = timers.next() == Some(at);
         drop(timers);
         if is_first {
@@ -152,10 +163,10 @@ impl Worker {
         timer
     }
 
-    pub(crate) fn cancel_timer(&self, timer: TimerRef) -> bool {
+    pub(crate) fn cancel_timer(&self, timer: TimerRef) {
         // Dropped outside the lock: an action owns a message, and dropping that is user code.
         let action = lock(&self.timers).cancel(timer);
-        action.is_some()
+        drop(action);
     }
 
     pub(crate) fn timer_count(&self) -> usize {
@@ -213,7 +224,7 @@ impl Worker {
             worker: self,
             epoch,
             progress: Cell::new(self.progress.load(Ordering::Relaxed)),
-            receipts: RefCell::default(),
+            receipts: RefCell::new(Vec::with_capacity(RECEIPTS)),
         };
         let mut core = lock(&self.core);
         if core.epoch != epoch {
