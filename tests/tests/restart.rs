@@ -1,0 +1,218 @@
+//! Servers on a fixed port: whoever is restarted finds it free, and whoever cannot have it is told
+//! why (P-04, A12, A13, F05 of the fault lists).
+
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+use socktree::{
+    Actor, Ctx, Flow, ListenError, Node, Reason, Source, SpawnError, Supervisor, TcpEvent,
+    TcpServer,
+};
+use socktree_tests::{DEADLINE, Probe, Served, connect, free_port, read_to_end, receive};
+
+/// Listens on its port and panics on demand.
+struct Fixed {
+    addr: SocketAddr,
+    started: Sender<()>,
+}
+
+impl Actor for Fixed {
+    type Msg = TcpEvent;
+
+    fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+        ctx.spawn_meta(TcpServer::bind(self.addr))?;
+        self.started.send(())?;
+        Ok(())
+    }
+
+    fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, event: TcpEvent) -> Flow {
+        if let TcpEvent::Data { conn, data } = event {
+            assert!(data != "panic", "as the client wanted");
+            conn.write(data);
+        }
+        Ok(())
+    }
+}
+
+fn supervised(node: &Node, addr: SocketAddr) -> (mpsc::Receiver<()>, socktree::Pid) {
+    let (started, starts) = mpsc::channel();
+    let make = move || Fixed {
+        addr,
+        started: started.clone(),
+    };
+    let supervisor = Supervisor::one_for_one().child("fixed", make);
+    let supervisor = node.spawn(supervisor).expect("the port is free");
+    (starts, supervisor.pid())
+}
+
+/// P-04: the port is closed before the supervisor is told, so the restart can bind it, each time,
+/// without a retry, and with connections open.
+#[test]
+fn a_server_that_panics_finds_its_port_free() {
+    for workers in [1, 2] {
+        let node = Served::node(workers);
+        let addr = free_port();
+        let (starts, supervisor) = supervised(&node, addr);
+        let ended = node.monitor(supervisor).unwrap();
+        for round in 0..5 {
+            starts.recv_timeout(DEADLINE).expect("it is started");
+            let others: Vec<_> = (0..20).map(|_| connect(addr)).collect();
+            for mut stream in &others {
+                stream.write_all(b"ping").unwrap();
+                assert_eq!(receive(stream, 4), b"ping");
+            }
+            let mut victim = connect(addr);
+            victim.write_all(b"panic").unwrap();
+            read_to_end(&victim);
+            for stream in &others {
+                let (rest, _) = read_to_end(stream);
+                assert!(rest.is_empty(), "round {round}");
+            }
+        }
+        starts.recv_timeout(DEADLINE).expect("it is started again");
+        let stream = connect(addr);
+        let mut sender = &stream;
+        sender.write_all(b"ping").unwrap();
+        assert_eq!(receive(&stream, 4), b"ping");
+        assert!(ended.wait_for(Duration::ZERO).is_none(), "no retry failed");
+        drop(stream);
+        assert!(node.stop().unwrap().is_clean());
+    }
+}
+
+/// F05: one crash too many ends the supervisor, and when that is told the port is free.
+#[test]
+fn a_supervisor_that_gives_up_leaves_the_port_free() {
+    let node = Served::node(2);
+    let addr = free_port();
+    let (starts, supervisor) = supervised(&node, addr);
+    let ended = node.monitor(supervisor).unwrap();
+    for _ in 0..6 {
+        starts.recv_timeout(DEADLINE).expect("it is started");
+        let mut victim = connect(addr);
+        victim.write_all(b"panic").unwrap();
+        read_to_end(&victim);
+    }
+    let down = ended.wait_for(DEADLINE).expect("six are too many");
+    assert!(
+        matches!(down.reason, Reason::RestartsExceeded { .. }),
+        "{down:?}"
+    );
+    let (again, _) = supervised(&node, addr);
+    again.recv_timeout(DEADLINE).expect("the port is free");
+    assert!(node.stop().unwrap().is_clean());
+}
+
+/// A12, T-01: a spawn that fails after it has bound the port has closed it when it returns.
+#[test]
+fn a_failed_spawn_leaves_the_port_free() {
+    let node = Served::node(2);
+    let addr = free_port();
+    let before = node.info();
+    for _ in 0..200 {
+        let (probe, _watch) = Probe::new();
+        let failing = probe.init(move |ctx| {
+            ctx.spawn_meta(TcpServer::bind(addr))?;
+            Err(Reason::error("after the port was bound"))
+        });
+        let error = node.spawn(failing).map(|_| ()).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("after the port was bound"), "{text}");
+        drop(TcpListener::bind(addr).expect("the port is free"));
+    }
+    // One that is never spawned has never held it.
+    let unspawned = TcpServer::bind(addr);
+    drop(TcpListener::bind(addr).expect("the port is free"));
+    drop(unspawned);
+    assert_eq!(node.info(), before);
+    assert!(node.stop().unwrap().is_clean());
+}
+
+fn listen_error(node: &Node, server: TcpServer) -> (ErrorKind, String) {
+    let (tell, told) = mpsc::channel();
+    let (probe, _watch) = Probe::new();
+    let probe = probe.init(move |ctx| {
+        let error = ctx.spawn_meta(server).expect_err("it cannot be bound");
+        let text = error.to_string();
+        let ListenError::Io { error, .. } = error else {
+            panic!("{text}");
+        };
+        tell.send((error.kind(), text))?;
+        Err(Reason::Normal)
+    });
+    let spawned = node.spawn(probe).map(|_| ());
+    assert!(matches!(spawned, Err(SpawnError::Init(Reason::Normal))));
+    told.recv_timeout(DEADLINE).expect("an error")
+}
+
+/// A13: why a port cannot be had is typed, names the address, and leaves nothing behind.
+#[test]
+fn bind_errors_say_what_and_why() {
+    let node = Served::node(2);
+    let before = node.info();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    for _ in 0..100 {
+        let (kind, text) = listen_error(&node, TcpServer::bind(addr));
+        assert_eq!(kind, ErrorKind::AddrInUse);
+        assert!(text.contains(&addr.to_string()), "{text}");
+        // TEST-NET-1 (RFC 5737) is nobody's.
+        let (kind, text) = listen_error(&node, TcpServer::bind("192.0.2.1:7171"));
+        assert_eq!(kind, ErrorKind::AddrNotAvailable);
+        assert!(text.contains("192.0.2.1:7171"), "{text}");
+    }
+    let (_, text) = listen_error(&node, TcpServer::bind("localhost:no-port"));
+    assert!(text.contains("localhost:no-port"), "{text}");
+    assert_eq!(node.info(), before);
+    drop(taken);
+    assert!(node.stop().unwrap().is_clean());
+}
+
+/// Two of our own servers are told so as well, and the first is unharmed.
+#[test]
+fn the_second_server_on_a_port_is_refused() {
+    let served = Served::start(Served::any(), Probe::echo());
+    let (kind, _) = listen_error(&served.node, TcpServer::bind(served.addr()));
+    assert_eq!(kind, ErrorKind::AddrInUse);
+    let stream = connect(served.addr());
+    let mut sender = &stream;
+    sender.write_all(b"ping").unwrap();
+    assert_eq!(receive(&stream, 4), b"ping");
+    drop(stream);
+    served.finish();
+}
+
+/// M-03: connections that arrive while the parent ends are closed like all others.
+#[test]
+fn a_storm_of_connections_while_the_parent_ends() {
+    for _ in 0..10 {
+        let served = Served::start(Served::any(), Probe::echo());
+        let addr = served.addr();
+        std::thread::scope(|scope| {
+            let storm = scope.spawn(move || {
+                let mut streams = Vec::new();
+                while let Ok(stream) = TcpStream::connect(addr) {
+                    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                    streams.push(stream);
+                }
+                streams
+            });
+            for _ in 0..20 {
+                served.watch.connect();
+            }
+            served.node.exit(&served.parent, Reason::Kill);
+            for mut stream in storm.join().unwrap() {
+                // The system may have dropped one while it was made, and tells its client only
+                // when that sends something.
+                let _gone = stream.write_all(b"anybody?");
+                read_to_end(&stream);
+            }
+        });
+        socktree_tests::until("no alias left", || {
+            (served.node.info().aliases == 0).then_some(())
+        });
+        served.stop();
+    }
+}
