@@ -151,6 +151,14 @@ impl Node {
         Ok(self.ended(target, ticket, told))
     }
 
+    /// Waits for an end or for the beginning of the node's stop, whichever comes first.
+    pub(super) fn wait_for_end_or_stop(&self, ended: &Ended) -> Option<Down> {
+        crossbeam_channel::select! {
+            recv(ended.told) -> down => down.ok(),
+            recv(self.inner.stop_begun) -> _never => None,
+        }
+    }
+
     fn ended(&self, target: Target, ticket: u64, told: Receiver<Down>) -> Ended {
         Ended {
             node: Arc::clone(&self.inner),
@@ -237,10 +245,13 @@ impl Node {
         }
         let began = Instant::now();
         self.inner.begin_stop();
-        let registry = &self.inner.registry;
+        // Once it is over, it is not waited for again.
+        if let Some(report) = &*lock(&self.inner.stopped) {
+            return Ok(report.clone());
+        }
         let deadline = self.inner.stop_deadline;
         self.inner
-            .wait_until(Some(deadline), || registry.process_count() == 0);
+            .wait_until(Some(deadline), || self.inner.is_empty());
         // Whoever comes second waits here and gets the same report.
         let mut stopped = lock(&self.inner.stopped);
         if let Some(report) = &*stopped {

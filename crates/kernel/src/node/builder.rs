@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::actor::Actor;
+use crate::actor::{Actor, Down};
 use crate::driver::{DriverFactory, ParkingFactory};
 use crate::error::NodeError;
 use crate::node::{Node, NodeInner};
@@ -138,7 +138,8 @@ impl NodeBuilder {
         Ok(Node::from_inner(Arc::new(inner)))
     }
 
-    /// Starts the node with one first process, and stops it when that has ended.
+    /// Starts the node with one first process, and stops it when that has ended, or when
+    /// [`Node::shutdown`] is called.
     ///
     /// # Errors
     ///
@@ -147,16 +148,18 @@ impl NodeBuilder {
     /// ended by the stop deadline.
     pub fn run<A: Actor>(self, first: A) -> Result<(), NodeError> {
         let node = self.start()?;
-        let reason = match node.spawn_monitored(first) {
-            Ok((_, ended)) => ended.wait().reason,
+        let ended = match node.spawn_monitored(first) {
+            Ok((_, ended)) => ended,
             Err(error) => {
                 node.stop()?;
                 return Err(NodeError::Spawn(error));
             }
         };
+        // A shutdown must not wait for a first process that is stuck: the stop has a deadline.
+        let down = node.wait_for_end_or_stop(&ended);
         let report = node.stop()?;
-        match reason {
-            reason if !reason.is_clean() => Err(NodeError::Ended(reason)),
+        match down.or_else(|| ended.wait_for(Duration::ZERO)) {
+            Some(Down { reason, .. }) if !reason.is_clean() => Err(NodeError::Ended(reason)),
             _ if !report.is_clean() => Err(NodeError::Stuck(report)),
             _ => Ok(()),
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::actor::{Actor, Down};
 use crate::error::{NodeError, SendError, SpawnError, StopReport};
@@ -30,6 +30,11 @@ pub(crate) struct NodeInner {
     counter: Counter,
     next_worker: AtomicUsize,
     stopping: AtomicBool,
+    /// Spawns that have looked at `stopping` and not yet put their process into the tables.
+    starting: AtomicUsize,
+    /// Dropped when the stop begins, which is how `stop_begun` hears of it.
+    until_stop: Mutex<Option<Sender<()>>>,
+    pub(super) stop_begun: Receiver<()>,
     /// The report of the stop, once it is over.
     pub(super) stopped: Mutex<Option<StopReport>>,
     ended: Mutex<()>,
@@ -49,6 +54,7 @@ impl NodeInner {
         spares: Arc<Spares>,
         watchdog: Arc<Watchdog>,
     ) -> Self {
+        let (until_stop, stop_begun) = crossbeam_channel::bounded(0);
         Self {
             name,
             registry: Registry::new(),
@@ -57,6 +63,9 @@ impl NodeInner {
             counter: Counter::new(),
             next_worker: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            starting: AtomicUsize::new(0),
+            until_stop: Mutex::new(Some(until_stop)),
+            stop_begun,
             stopped: Mutex::new(None),
             ended: Mutex::new(()),
             ended_bell: Condvar::new(),
@@ -95,7 +104,7 @@ impl NodeInner {
         (Outside { ticket, tell }, told)
     }
 
-    /// A process has ended and is in no table any more.
+    /// A process has ended and is in no table any more, or a spawn is through.
     pub(crate) fn one_ended(&self) {
         if self.waiting_for_end.load(Ordering::SeqCst) > 0 {
             let _guard = lock(&self.ended);
@@ -192,6 +201,22 @@ impl NodeInner {
             .ok_or(SpawnError::NoSuchWorker(n))
     }
 
+    /// Refused once the node is stopping; until the guard is dropped, its stop is not over.
+    fn begin_start(&self) -> Result<Starting<'_>, SpawnError> {
+        self.starting.fetch_add(1, Ordering::SeqCst);
+        let starting = Starting(self);
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(SpawnError::Stopping);
+        }
+        Ok(starting)
+    }
+
+    /// Whether there is no process, nor will be: true for good once the node is stopping.
+    pub(super) fn is_empty(&self) -> bool {
+        // In this order: a spawn first fills the table and then ends its start.
+        self.starting.load(Ordering::SeqCst) == 0 && self.registry.process_count() == 0
+    }
+
     /// Makes a process and puts it into the tables; `init` is still to come.
     fn make<A: Actor>(
         self: &Arc<Self>,
@@ -199,9 +224,7 @@ impl NodeInner {
         options: &SpawnOptions,
         parent: Option<Pid>,
     ) -> Result<Arc<Process<A>>, SpawnError> {
-        if self.stopping.load(Ordering::SeqCst) {
-            return Err(SpawnError::Stopping);
-        }
+        let _starting = self.begin_start()?;
         if let Some(name) = &options.name
             && name.as_str().len() > Name::MAX_LEN
         {
@@ -308,6 +331,7 @@ impl NodeInner {
         if self.stopping.swap(true, Ordering::SeqCst) {
             return;
         }
+        *lock(&self.until_stop) = None;
         for process in self.registry.processes() {
             let pid = process.core().pid;
             process.signal(Signal::ordered(
@@ -324,5 +348,15 @@ impl NodeInner {
         self.spares.close();
         self.spares.join(threads);
         self.watchdog.stop();
+    }
+}
+
+/// A spawn that a stop has to wait for.
+struct Starting<'a>(&'a NodeInner);
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.starting.fetch_sub(1, Ordering::SeqCst);
+        self.0.one_ended();
     }
 }
