@@ -36,6 +36,8 @@ pub struct Reactor<O: Os, T, C> {
     remote: Remote<C>,
     shared: Arc<Shared>,
     sources: Slab<Entry<O, T>>,
+    /// With fewer sources than this the table is worth shrinking.
+    sparse_below: usize,
     next_generation: u32,
     ready: ReadyList,
     timers: Timers<Due<C>>,
@@ -110,6 +112,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
             remote: Remote::new(sender, Arc::clone(&shared)),
             shared,
             sources: Slab::new(),
+            sparse_below: 0,
             next_generation: 0,
             ready: ReadyList::default(),
             timers: Timers::new(),
@@ -275,6 +278,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         };
         let taken = self.sources.insert(entry);
         assert_eq!(taken, slot, "the slab gives the key it announced");
+        self.sparse_below = self.sparse_below.max(self.sources.len() / 8);
         Ok(token)
     }
 
@@ -294,6 +298,12 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
             && let Some(retry) = accepting.retry
         {
             self.timers.cancel(retry);
+        }
+        if self.sources.len() < self.sparse_below {
+            // After a burst. Looking costs as much as the table is long, so the next look is due
+            // only when half of the rest has gone.
+            self.sources.shrink_to_fit();
+            self.sparse_below = self.sources.len() / 2;
         }
         // Closes, and with the only descriptor goes the registration: see `SystemStream`.
         drop(io);
@@ -333,6 +343,15 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         self.sources
             .iter()
             .map(|(slot, entry)| Token::new(slot, entry.generation))
+    }
+
+    /// Gives back what the loop's own lists have grown to, for a time without events.
+    pub fn release_spare_memory(&mut self) {
+        self.ready.shrink();
+        self.timers.shrink();
+        self.reports.shrink_to_fit();
+        self.sources.shrink_to_fit();
+        self.starved.shrink_to_fit();
     }
 
     /// Delivers `command` as [`Event::Command`](crate::Event::Command) at `at`.

@@ -32,6 +32,10 @@ impl ReadyList {
         }
     }
 
+    pub(crate) fn shrink(&mut self) {
+        self.queue.shrink_to_fit();
+    }
+
     /// Takes the first. It may have been removed meanwhile; its token tells.
     pub(crate) fn pop(&mut self) -> Option<Token> {
         self.queue.pop_front()

@@ -58,6 +58,13 @@ impl<V> Timers<V> {
         }
     }
 
+    /// Gives back the memory that no timer needs. Sequence numbers go on, so that a key of a timer
+    /// that has fired stays stale.
+    pub(crate) fn shrink(&mut self) {
+        self.heap.shrink_to_fit();
+        self.nodes.shrink_to_fit();
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }

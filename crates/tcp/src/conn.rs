@@ -53,7 +53,8 @@ pub enum Written {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a queue is full or it is gone")]
 pub enum TryWriteError {
-    /// More than the hard mark would be waiting.
+    /// More than the hard mark would be waiting. [`TcpEvent::Writable`](crate::TcpEvent::Writable)
+    /// tells the owner when there is room.
     Full(Bytes),
     /// The connection has ended, or is being closed.
     Ended(Bytes),

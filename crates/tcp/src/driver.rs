@@ -6,6 +6,7 @@ mod connect;
 
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use socktree_buffer::{BufferPool, ReadBuffer};
 use socktree_kernel::{Driver, MetaExit, MetaLife, Receipt, Wait, WorkerId};
@@ -22,6 +23,10 @@ use crate::server::ServerShared;
 /// Readiness that one turn serves before processes get to run. A bulk connection ends its turn
 /// earlier.
 const EVENTS_PER_TURN: usize = 1024;
+
+/// How long a driver keeps the memory of a burst after the last activity. Long enough that a
+/// service that is used never notices, short enough that one that idles gives back what it has.
+const TIDY_AFTER: Duration = Duration::from_millis(500);
 
 /// What a source of the loop is.
 pub(crate) enum Owned {
@@ -49,6 +54,9 @@ pub(crate) struct TcpDriver<O: Os> {
     in_turn: bool,
     /// Connections whose owner has been told of the end and whose socket is still there.
     lingering: usize,
+    /// Something was served since the last look, and whether a next look is due.
+    active: bool,
+    look_due: bool,
 }
 
 impl<O: Os> TcpDriver<O> {
@@ -58,15 +66,21 @@ impl<O: Os> TcpDriver<O> {
         line: Arc<Line<O>>,
         pool: &BufferPool,
     ) -> Self {
-        let buffer = ReadBuffer::new(pool);
+        let mut buffer = ReadBuffer::new(pool);
+        // Has the pool make the block now, in a place where it is in nobody's way: one that was
+        // made at the peak of a burst would keep the allocator from giving back what lies below.
+        let _made = buffer.spare_mut();
+        buffer.release();
         Self {
             reactor,
             worker,
             line,
             buffer,
-            touched: Vec::new(),
+            touched: Vec::with_capacity(EVENTS_PER_TURN),
             in_turn: false,
             lingering: 0,
+            active: false,
+            look_due: false,
         }
     }
 
@@ -103,6 +117,7 @@ impl<O: Os> TcpDriver<O> {
             return false;
         };
         touch(&mut self.touched, token, connection);
+        self.active = true;
         match connection.read(&mut io, &mut self.buffer) {
             Fate::Lives => false,
             Fate::Hot => true,
@@ -197,6 +212,28 @@ impl<O: Os> TcpDriver<O> {
                 self.adopt(stream, peer, &server, sink);
             }
             Command::Connect(attempt) => self.connect(*attempt),
+            Command::Tidy => self.tidy(),
+        }
+    }
+
+    /// Gives back the memory of the last burst if nothing has happened since. Not even a small
+    /// piece is kept: one that was allocated at the peak keeps the allocator from giving back
+    /// everything below it.
+    fn tidy(&mut self) {
+        self.look_due = false;
+        if mem::take(&mut self.active) {
+            self.look_again();
+        } else {
+            self.buffer.release();
+            self.reactor.release_spare_memory();
+        }
+    }
+
+    #[cold]
+    fn look_again(&mut self) {
+        if let Some(at) = self.reactor.after(TIDY_AFTER) {
+            self.reactor.schedule(at, Command::Tidy);
+            self.look_due = true;
         }
     }
 
@@ -314,6 +351,9 @@ impl<O: Os> Driver for TcpDriver<O> {
         }
         if self.touched.is_empty() {
             self.touched = touched;
+        }
+        if self.active && !self.look_due {
+            self.look_again();
         }
     }
 

@@ -45,7 +45,8 @@ pub enum TcpEvent {
         /// The bytes. They may be kept, sent on or dropped at will.
         data: Bytes,
     },
-    /// A connection whose [`write`](Conn::write) said `Throttled` has room again.
+    /// A connection whose [`write`](Conn::write) said `Throttled`, or that refused bytes because it
+    /// was full, has room again.
     Writable {
         /// The connection.
         conn: Conn,

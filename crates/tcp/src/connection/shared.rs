@@ -230,6 +230,10 @@ impl Shared {
         }
         let waiting = self.waiting(&queue);
         if waiting > 0 && waiting.saturating_add(len) > self.group.options.marks.hard {
+            // Whoever was refused waits for room, also where the high mark is not passed. The
+            // driver may have sent everything just now, and then has to look once more.
+            self.throttled.store(true, Ordering::Relaxed);
+            self.announce(queue);
             return Err(TryWriteError::Full(bytes));
         }
         queue.push(bytes);

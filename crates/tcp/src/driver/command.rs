@@ -20,6 +20,8 @@ pub(crate) enum Command<O: Os> {
     Listen(Box<(O::Listener, Arc<ServerShared>, MetaLife)>),
     /// Take over a connection that another worker has accepted for a process of this one.
     Adopt(Box<(O::Stream, SocketAddr, Arc<ServerShared>, OwnerSink)>),
+    /// Give back memory if nothing has happened for a while.
+    Tidy,
     /// Make an outgoing connection.
     Connect(Box<Attempt>),
 }
