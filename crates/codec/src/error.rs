@@ -53,7 +53,7 @@ impl fmt::Display for FrameError {
             }
             Self::Malformed { length, header } => write!(
                 f,
-                "the length field says {length}, which is less than the header of {header} bytes"
+                "the length field says {length}, which makes a frame shorter than the header of {header} bytes"
             ),
             Self::BadVarint { bytes } => {
                 write!(f, "the length is not a valid varint, {bytes} bytes into it")

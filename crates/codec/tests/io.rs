@@ -79,6 +79,12 @@ fn reads_across_short_reads_interruptions_and_timeouts() {
     let blocked = reader.next_frame().unwrap_err();
     assert!(matches!(blocked, ReadError::Io(ref error) if error.kind() == ErrorKind::WouldBlock));
     assert_eq!(blocked.to_string(), "cannot read");
+    assert!(
+        blocked
+            .source()
+            .is_some_and(|source| source.is::<io::Error>())
+    );
+    assert_eq!(io::Error::from(blocked).kind(), ErrorKind::WouldBlock);
     for expected in ["abc", "", "d"] {
         assert_eq!(reader.next_frame().unwrap().unwrap(), expected);
     }
@@ -184,7 +190,12 @@ fn a_refused_payload_leaves_no_trace_and_a_dead_sink_is_told() {
         refused,
         WriteError::Encode(EncodeError::ContainsDelimiter { at: 1 })
     ));
-    assert!(refused.source().is_some());
+    assert_eq!(refused.to_string(), "cannot make a frame");
+    assert!(
+        refused
+            .source()
+            .is_some_and(|source| source.is::<EncodeError>())
+    );
     assert_eq!(io::Error::from(refused).kind(), ErrorKind::InvalidInput);
     let dead = writer.write_frame("a").unwrap_err();
     assert!(dead.source().is_some());
