@@ -53,3 +53,8 @@ pub use socktree_tcp::{
     Conn, ConnectError, DisconnectReason, Endpoint, ListenError, NoWorker, Overflow, ServerHandle,
     TcpConnection, TcpEvent, TcpServer, TryWriteError, WriteMarks, Written, node,
 };
+
+/// The examples of the project's README compile with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

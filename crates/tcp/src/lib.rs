@@ -27,3 +27,8 @@ pub use node::{NoDriver, node, node_on};
 pub use options::{Overflow, WriteMarks};
 pub use route::NoWorker;
 pub use server::{ListenError, Routed, ServerHandle, TcpServer, ToParent};
+
+/// The README's example runs with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
