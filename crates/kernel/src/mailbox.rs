@@ -114,11 +114,13 @@ impl<M> Mailbox<M> {
         if self.is_full(&lanes) {
             return Err(SendError::Full(message));
         }
+        // First, because it may panic.
+        let message = message.into();
         lanes.pushed += 1;
         lanes.main.push_back(Entry {
             from,
             receipt,
-            message: message.into(),
+            message,
         });
         Ok(Pushed::now_scheduled(&mut lanes.scheduled))
     }

@@ -9,11 +9,17 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::guard::caught;
 use crate::sync::lock;
 use crate::worker::Worker;
 
 /// A thread that has had no work for this long ends.
 const SPARE_LIFE: Duration = Duration::from_secs(10);
+
+/// How often a thread takes a worker's loop up again after a panic in it. The kernel contains user
+/// code where it calls it, so what gets as far is a driver's mistake or our own: it must not
+/// silence the worker, nor keep a core busy for ever.
+const PANICS: usize = 100;
 
 /// A worker to drive, and the epoch to drive it in.
 struct Job {
@@ -93,7 +99,14 @@ impl Spares {
         let _for_good = crate::node::count_as_handler();
         let mut job = Some(first);
         while let Some(Job { worker, epoch }) = job.take() {
-            worker.drive(epoch);
+            let drive = || {
+                worker.drive(epoch);
+                Ok(())
+            };
+            let panics = (0..PANICS).map_while(|_| caught(drive).err());
+            for panic in panics {
+                log::error!("{}: {panic}", worker.id);
+            }
             drop(worker);
             job = self.waiting.recv_timeout(SPARE_LIFE).ok();
         }

@@ -16,6 +16,10 @@ const QUIET_LOOKS: u32 = 100;
 /// How many looks in a row must find the same handler at the same message.
 const STUCK_LOOKS: u32 = 2;
 
+/// The shortest time between two looks, whatever the threshold: a watchdog that only looks would
+/// take a core.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
+
 /// Looks at the workers every so often. It takes no clock and costs a worker one store a message.
 #[derive(Debug, Default)]
 pub(crate) struct Watchdog {
@@ -34,9 +38,10 @@ impl Watchdog {
         threshold: Duration,
     ) -> io::Result<()> {
         let dog = Arc::clone(self);
+        let pause = (threshold / STUCK_LOOKS).max(SHORTEST_PAUSE);
         thread::Builder::new()
             .name("socktree-watchdog".into())
-            .spawn(move || dog.watch(&workers, threshold / STUCK_LOOKS))
+            .spawn(move || dog.watch(&workers, pause))
             .map(|_handle| ())
     }
 
@@ -89,8 +94,10 @@ impl Watchdog {
                     (*before, *looks, quiet) = (progress, 0, 0);
                     continue;
                 }
-                *looks += 1;
-                let stuck = progress % 2 == 1 && *looks >= STUCK_LOOKS;
+                *looks = looks.saturating_add(1);
+                // Ever more seldom, should there be no thread to be had.
+                let due = *looks >= STUCK_LOOKS && looks.is_power_of_two();
+                let stuck = progress % 2 == 1 && due;
                 if stuck && worker.displace_if_stuck_at(progress) {
                     log::debug!(
                         "{} goes on under another thread: a handler blocks",

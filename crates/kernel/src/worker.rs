@@ -220,16 +220,18 @@ impl Worker {
 
     /// Drives the worker until the node stops or another thread takes over.
     pub(crate) fn drive(self: &Arc<Self>, epoch: u64) -> Drive {
-        let turn = Turn {
-            worker: self,
-            epoch,
-            progress: Cell::new(self.progress.load(Ordering::Relaxed)),
-            receipts: RefCell::new(Vec::with_capacity(RECEIPTS)),
-        };
         let mut core = lock(&self.core);
         if core.epoch != epoch {
             return Drive::Displaced;
         }
+        let turn = Turn {
+            worker: self,
+            epoch,
+            // Read under the lock, which whoever displaced the last driver held until it had made
+            // the progress even: it must not be odd while nothing runs.
+            progress: Cell::new(self.progress.load(Ordering::Relaxed)),
+            receipts: RefCell::new(Vec::with_capacity(RECEIPTS)),
+        };
         loop {
             let mut runs = 0;
             while runs < RUNS_PER_TURN {
