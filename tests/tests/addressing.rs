@@ -60,12 +60,11 @@ fn a_full_connection_refuses_what_is_sent() {
     assert_eq!(refused, SendError::Full(piece));
     // Nothing has ended, and there is no hole.
     let (tell, told) = mpsc::channel();
-    let addressed = conn.clone();
     thread::scope(|scope| {
         scope.spawn(|| tell.send(receive(&stream, sent).len()));
         assert_eq!(told.recv().unwrap(), sent);
     });
-    addressed.close();
+    conn.close();
     assert_eq!(read_to_end(&stream), (Vec::new(), None));
     drop(stream);
     served.finish();
