@@ -159,6 +159,10 @@ impl MetaScope {
             })
         } else {
             self.node.registry.remove_alias(alias);
+            // The alias was known for a moment.
+            let target = Target::Alias(alias);
+            let registry = &self.node.registry;
+            registry.notify(&target, &Reason::NoProcess, None);
             Err(SpawnError::ParentGone)
         }
     }
@@ -180,7 +184,8 @@ impl MetaScope {
     ///
     /// # Errors
     ///
-    /// As [`Ctx::spawn_with`], except that a failing `init` is told to watchers alone.
+    /// As [`Ctx::spawn_with`], except that a failing `init` is told to watchers alone;
+    /// [`SpawnError::ParentGone`] if the parent has ended, or is just ending.
     pub fn spawn<A: Actor, T: Send + 'static>(
         &self,
         actor: A,
@@ -189,6 +194,10 @@ impl MetaScope {
     where
         A::Msg: From<T>,
     {
+        let parent = self.node.registry.process(self.parent);
+        if parent.is_none_or(|parent| parent.core().is_ending()) {
+            return Err(SpawnError::ParentGone);
+        }
         let process = self.node.spawn_later(actor, options, Some(self.parent))?;
         Ok(process)
     }
@@ -233,24 +242,28 @@ impl MetaLife {
     }
 
     /// Ties it to the process that its messages go to, this very incarnation: when that ends, the
-    /// port is told [`MetaExit::OwnerEnded`].
+    /// port is told [`MetaExit::OwnerEnded`]. Frees it of the one it was tied to before.
     ///
     /// # Errors
     ///
     /// [`SpawnError::ParentGone`] if the process has ended, or is just ending.
     pub fn bind(&mut self, owner: Pid) -> Result<(), SpawnError> {
-        if owner == self.parent {
+        let owner = Some(owner).filter(|owner| *owner != self.parent);
+        if owner == self.owner {
             return Ok(());
         }
-        let process = self
-            .node
-            .registry
-            .process(owner)
-            .ok_or(SpawnError::ParentGone)?;
-        if !process.core().own_meta(self.alias) {
-            return Err(SpawnError::ParentGone);
+        if let Some(owner) = owner {
+            let process = self.node.registry.process(owner);
+            let process = process.ok_or(SpawnError::ParentGone)?;
+            if !process.core().own_meta(self.alias) {
+                return Err(SpawnError::ParentGone);
+            }
         }
-        self.owner = Some(owner);
+        // The former owner would wait for it at its end, and never hear of it.
+        let former = std::mem::replace(&mut self.owner, owner);
+        if let Some(process) = former.and_then(|pid| self.node.registry.process(pid)) {
+            process.meta_ended(self.alias);
+        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! One process: its mailbox, its actor, and what happens between spawn and end.
 
 use std::any::{Any, TypeId, type_name};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
@@ -16,7 +16,7 @@ use crate::message::{Envelope, Protocol, Receipt, Sink, Source};
 use crate::meta::{MetaExit, RoomWaiter};
 use crate::node::{NodeInner, count_as_handler};
 use crate::reason::{Flow, Reason};
-use crate::registry::{AliasEntry, NumberMap, shrink_if_sparse};
+use crate::registry::AliasEntry;
 use crate::relations::{Kind, Told};
 use crate::sync::lock;
 use crate::timer::TimerRef;
@@ -51,9 +51,10 @@ struct Owned {
     /// The processes that `init` has spawned so far; `None` once it is over.
     init_children: Option<Vec<Pid>>,
     name: Option<Name>,
-    aliases: Vec<Alias>,
+    aliases: BTreeSet<Alias>,
     /// Meta-processes that it spawned, and those whose messages come to it.
-    metas: NumberMap<Alias, ()>,
+    /// A tree, because it gives its memory back leaf by leaf as thousands of connections end.
+    metas: BTreeSet<Alias>,
     watches: HashSet<(Target, Kind)>,
     timers: HashSet<TimerRef>,
 }
@@ -410,8 +411,7 @@ impl<A: Actor> AnyProcess for Process<A> {
 
     fn meta_ended(&self, alias: Alias) {
         let mut owned = lock(&self.core.owned);
-        let known = owned.metas.remove(&alias).is_some();
-        shrink_if_sparse(&mut owned.metas);
+        let known = owned.metas.remove(&alias);
         if known && owned.closed && owned.metas.is_empty() {
             drop(owned);
             self.core.worker.schedule(self.arc());
@@ -482,7 +482,7 @@ impl ProcessCore {
     pub(crate) fn own_meta(&self, alias: Alias) -> bool {
         let mut owned = lock(&self.owned);
         if !owned.closed {
-            owned.metas.insert(alias, ());
+            owned.metas.insert(alias);
         }
         !owned.closed
     }
@@ -490,16 +490,13 @@ impl ProcessCore {
     pub(crate) fn own_alias(&self, alias: Alias) -> bool {
         let mut owned = lock(&self.owned);
         if !owned.closed {
-            owned.aliases.push(alias);
+            owned.aliases.insert(alias);
         }
         !owned.closed
     }
 
     pub(crate) fn disown_alias(&self, alias: Alias) -> bool {
-        let mut owned = lock(&self.owned);
-        let before = owned.aliases.len();
-        owned.aliases.retain(|a| *a != alias);
-        owned.aliases.len() < before
+        lock(&self.owned).aliases.remove(&alias)
     }
 
     /// A process has been spawned on behalf of this one.
@@ -541,18 +538,22 @@ impl ProcessCore {
         lock(&self.owned).watches.remove(&(target.clone(), kind));
     }
 
+    pub(crate) fn is_ending(&self) -> bool {
+        lock(&self.owned).closed
+    }
+
     /// Refuses additions from now on. Gives out what has to end first.
     fn close(&self) -> (Vec<Alias>, HashSet<TimerRef>) {
         let mut owned = lock(&self.owned);
         owned.closed = true;
         (
-            owned.metas.keys().copied().collect(),
+            owned.metas.iter().copied().collect(),
             std::mem::take(&mut owned.timers),
         )
     }
 
     /// Frees the name and the aliases. Gives out the aliases, and who is to be told of the name.
-    fn release_addresses(&self) -> (Option<Told>, Vec<Alias>) {
+    fn release_addresses(&self) -> (Option<Told>, BTreeSet<Alias>) {
         let mut owned = lock(&self.owned);
         let (name, aliases) = (owned.name.clone(), std::mem::take(&mut owned.aliases));
         drop(owned);

@@ -44,7 +44,7 @@ pub(crate) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>
 
 /// Gives memory back after a burst. Each time at least three quarters of it go, so that the cost
 /// is spread over as many removals.
-pub(crate) fn shrink_if_sparse<K: Eq + std::hash::Hash, V>(map: &mut NumberMap<K, V>) {
+fn shrink_if_sparse<K: Eq + std::hash::Hash, V>(map: &mut NumberMap<K, V>) {
     const KEPT: usize = 64;
     const TINY: usize = 8;
     if map.is_empty() && map.capacity() > TINY {
