@@ -165,6 +165,7 @@ impl<O: Os> TcpDriver<O> {
                 }
                 if let Some(server) = &connection.shared.group().server {
                     server.count_ended();
+                    server.descriptor_freed();
                 }
                 log::debug!("{}: {reason}", connection.shared.alias());
                 connection.tell_end(reason, false);

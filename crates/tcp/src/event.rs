@@ -109,6 +109,8 @@ pub enum DisconnectReason {
     Reset,
     /// The peer broke the framing.
     Malformed(FrameError),
+    /// The [`Framer`](socktree_codec::Framer) panicked.
+    FramerPanicked,
     /// The peer did not take what was written, and the hard mark was passed.
     SlowConsumer {
         /// How many bytes were waiting for it.
@@ -162,6 +164,7 @@ impl fmt::Display for DisconnectReason {
             Self::Aborted => f.write_str("aborted"),
             Self::Reset => f.write_str("reset by the peer"),
             Self::Malformed(error) => write!(f, "malformed message: {error}"),
+            Self::FramerPanicked => f.write_str("the framer panicked"),
             Self::SlowConsumer { queued } => {
                 write!(
                     f,

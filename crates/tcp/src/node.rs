@@ -96,6 +96,10 @@ impl<O: Os> Station for Line<O> {
     fn tell(&self, token: Token, what: Tell) {
         let _gone = self.post(Command::Tell(token, what));
     }
+
+    fn descriptor_freed(&self) {
+        self.remote.descriptor_freed();
+    }
 }
 
 /// What builders of servers and connections need of a line, whatever the operating system.

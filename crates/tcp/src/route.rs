@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use socktree_kernel::{Actor, MetaScope, Sink, SpawnError, SpawnOptions, Target};
+use socktree_kernel::{Actor, MetaScope, Reason, Sink, SpawnError, SpawnOptions, Target};
 
 use crate::event::TcpEvent;
 
@@ -74,7 +75,10 @@ impl Route {
         A::Msg: From<TcpEvent>,
     {
         Self::PerConnection(Box::new(move |scope, peer| {
-            scope.spawn::<A, TcpEvent>(make(peer), &SpawnOptions::new().link_parent())
+            // User code on the driver's own thread: what it breaks is this connection alone.
+            let made = catch_unwind(AssertUnwindSafe(|| make(peer)));
+            let actor = made.map_err(|_| SpawnError::Init(Reason::error("making it panicked")))?;
+            scope.spawn::<A, TcpEvent>(actor, &SpawnOptions::new().link_parent())
         }))
     }
 

@@ -37,6 +37,9 @@ pub(crate) enum Tell {
 /// A worker's driver, as connections of that worker see it from other threads.
 pub(crate) trait Station: Send + Sync {
     fn tell(&self, token: Token, what: Tell);
+
+    /// A descriptor was closed outside of this driver.
+    fn descriptor_freed(&self);
 }
 
 /// What the connections of one server on one worker have in common.

@@ -21,11 +21,19 @@ pub(crate) struct ServerShared {
     local: OnceLock<SocketAddr>,
     station: OnceLock<Arc<dyn Station>>,
     listener: Mutex<Listener>,
-    /// By worker: made when its first connection comes.
-    groups: Mutex<Vec<Option<Arc<Group>>>>,
+    groups: Mutex<Groups>,
     connections: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
+}
+
+/// What connections of one worker share, by worker, made when the first of them comes.
+#[derive(Default)]
+struct Groups {
+    by_worker: Vec<Option<Arc<Group>>>,
+    /// The listener is closed. Groups refer to their server: kept any longer, they would keep each
+    /// other alive.
+    closed: bool,
 }
 
 /// The listener as its driver knows it.
@@ -88,26 +96,39 @@ impl ServerShared {
         worker: WorkerId,
         station: impl FnOnce() -> Arc<dyn Station>,
     ) -> Arc<Group> {
-        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        if groups.len() <= worker.index() {
-            groups.resize(worker.index() + 1, None);
-        }
-        Arc::clone(groups[worker.index()].get_or_insert_with(|| {
+        let make = || {
             Arc::new(Group {
                 options: self.options.clone(),
                 scope: self.scope.clone(),
                 station: station(),
                 server: Some(Arc::clone(self)),
             })
-        }))
+        };
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if groups.closed {
+            return make();
+        }
+        if groups.by_worker.len() <= worker.index() {
+            groups.by_worker.resize(worker.index() + 1, None);
+        }
+        Arc::clone(groups.by_worker[worker.index()].get_or_insert_with(make))
     }
 
-    /// Groups refer to their server: without this they would keep each other alive.
+    /// The listener is closed: connections that come late get a group of their own.
     pub(crate) fn forget_groups(&self) {
-        self.groups
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        *groups = Groups {
+            by_worker: Vec::new(),
+            closed: true,
+        };
+    }
+
+    /// A connection has closed its descriptor, perhaps on another worker than the listener's: if
+    /// that has run out of them, it can go on.
+    pub(crate) fn descriptor_freed(&self) {
+        if let Some(station) = self.station.get() {
+            station.descriptor_freed();
+        }
     }
 
     pub(crate) fn count_accepted(&self) {

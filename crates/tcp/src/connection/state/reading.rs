@@ -1,5 +1,6 @@
 //! From the socket to the owner: reading, framing, credit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,7 +38,9 @@ impl Connection {
                     let data = buffer.take(0..n);
                     self.deliver(io, data)
                 } else {
-                    self.take_in(io, buffer)
+                    // A framer may be the user's: what it breaks is this connection alone.
+                    catch_unwind(AssertUnwindSafe(|| self.take_in(io, buffer)))
+                        .unwrap_or(Fate::Ends(DisconnectReason::FramerPanicked))
                 };
                 match fate {
                     Fate::Lives if n == room => Fate::Hot,
@@ -114,7 +117,12 @@ impl Connection {
             }
         }
         while self.backlog && self.hold & (Hold::CREDIT | Hold::MAILBOX) == 0 {
-            match self.decoder.next_pending() {
+            let decoder = &mut self.decoder;
+            let next = catch_unwind(AssertUnwindSafe(|| decoder.next_pending()));
+            let Ok(next) = next else {
+                return Fate::Ends(DisconnectReason::FramerPanicked);
+            };
+            match next {
                 Ok(Some(data)) => match self.deliver(io, data) {
                     Fate::Lives => {}
                     fate => return fate,
