@@ -123,7 +123,7 @@ fn parse_framing(text: &str, max_frame: Option<usize>) -> Result<Framing, String
         // The length stays in front, so that what is sent back is a message again.
         let prefix = prefix.strip(false);
         max_frame
-            .map_or(prefix.clone(), |max| prefix.max_frame(max))
+            .map_or_else(|| prefix.clone(), |max| prefix.clone().max_frame(max))
             .build()
     };
     let built: Result<Framing, FramingError> = match text.split_once(':') {

@@ -146,6 +146,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     ///
     /// What the system says about the connection; it is over then. Interruptions are retried.
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) on a listener.
+    #[inline]
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<ReadOutcome> {
         if buf.is_empty() {
             // The system would answer 0, which means the end of the stream.
@@ -197,6 +198,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     /// Interruptions are retried. [`WriteZero`](io::ErrorKind::WriteZero) if the system takes
     /// nothing of something and calls it a success, which would otherwise be an endless loop.
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) on a listener.
+    #[inline]
     pub fn write(&mut self, buf: &[u8]) -> io::Result<WriteOutcome> {
         let result = loop {
             match self.os.write(self.expect_stream()?, buf) {
@@ -225,6 +227,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
         self.wrote(result, bufs.iter().map(|buf| buf.len()).sum())
     }
 
+    #[inline]
     fn wrote(&mut self, result: io::Result<usize>, asked: usize) -> io::Result<WriteOutcome> {
         match result {
             Ok(0) if asked > 0 => Err(io::ErrorKind::WriteZero.into()),

@@ -176,6 +176,7 @@ impl<O: Os> TcpDriver<O> {
     }
 
     /// One event; true if the processes should run before the next.
+    #[inline]
     fn serve(&mut self, event: Event<O, Command<O>>) -> bool {
         match event {
             Event::Readable(token) => return self.readable(token),

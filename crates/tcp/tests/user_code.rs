@@ -49,12 +49,11 @@ impl Actor for Echo {
 }
 
 fn ask(stream: &mut TcpStream, text: &[u8]) -> Vec<u8> {
-    stream
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
-    stream.write_all(text).unwrap();
+    let patience = Some(Duration::from_secs(30));
+    stream.set_read_timeout(patience).expect("not zero");
+    stream.write_all(text).expect("connected");
     let mut answer = vec![0; text.len()];
-    stream.read_exact(&mut answer).unwrap();
+    stream.read_exact(&mut answer).expect("an answer");
     answer
 }
 

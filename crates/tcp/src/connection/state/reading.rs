@@ -20,6 +20,7 @@ const DISCARD_AT_MOST: usize = 64 * 1024;
 
 impl Connection {
     /// Reads once.
+    #[inline]
     pub(crate) fn read<O: Os, C>(
         &mut self,
         io: &mut SourceIo<'_, O, C>,
@@ -139,6 +140,7 @@ impl Connection {
     }
 
     /// Delivers one message, and holds reading when credit or mailbox are used up.
+    #[inline]
     pub(super) fn deliver<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, data: Bytes) -> Fate {
         let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
         let amount = len.saturating_add(MESSAGE_OVERHEAD);

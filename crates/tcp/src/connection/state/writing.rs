@@ -17,6 +17,7 @@ const MAX_SLICES: usize = 64;
 
 impl Connection {
     /// Hands over what was written, and does what was asked to follow it.
+    #[inline]
     pub(crate) fn flush<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
         if self.phase == Phase::Connecting {
             return Fate::Lives;
@@ -79,6 +80,7 @@ impl Connection {
     }
 
     /// Hands over the newest pieces, behind those that still wait.
+    #[inline]
     pub(super) fn send<O: Os, C>(
         &mut self,
         io: &mut SourceIo<'_, O, C>,
@@ -172,6 +174,7 @@ impl Connection {
     }
 
     /// After a flush: reading may go on, or an end that waited for it can follow.
+    #[inline]
     pub(super) fn flushed<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
         if self.hold & Hold::WRITES != 0 && self.shared.queued() <= self.options().marks.low {
             self.release_reads(io, Hold::WRITES);
