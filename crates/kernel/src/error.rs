@@ -105,14 +105,8 @@ impl fmt::Display for SpawnError {
     }
 }
 
-impl Error for SpawnError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Init(Reason::Error(error)) => Some(&**error),
-            _ => None,
-        }
-    }
-}
+// Without a source: the text of `Init` is the reason's, which holds its causes already.
+impl Error for SpawnError {}
 
 /// Why a link, a monitor, a name or an alias could not be made or undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,7 +187,6 @@ impl Error for NodeError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            Self::Spawn(error) => error.source(),
             _ => None,
         }
     }
