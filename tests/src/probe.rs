@@ -20,6 +20,13 @@ type Step = Box<dyn FnOnce(&mut Ctx<'_, Probe>) -> Flow + Send>;
 /// Something that a test wants done inside the actor.
 pub struct Do(Step);
 
+impl Do {
+    /// A step to be sent, at once or by a timer.
+    pub fn new(step: impl FnOnce(&mut Ctx<'_, Probe>) -> Flow + Send + 'static) -> Self {
+        Self(Box::new(step))
+    }
+}
+
 impl fmt::Debug for Do {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Do")
@@ -320,6 +327,6 @@ impl Ask for Address<Said> {
     }
 
     fn tell(&self, step: impl FnOnce(&mut Ctx<'_, Probe>) -> Flow + Send + 'static) {
-        self.send(Do(Box::new(step))).expect("the actor lives");
+        self.send(Do::new(step)).expect("the actor lives");
     }
 }

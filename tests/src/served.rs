@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use socktree::kernel::{Meta, NodeInfo};
-use socktree::{Address, ListenError, Node, ServerHandle, TcpServer};
+use socktree::{Address, ListenError, Node, ServerHandle, SpawnOptions, TcpServer};
 
 use crate::probe::{Ask, Probe, Said, Watch};
 use crate::until::until;
@@ -43,11 +43,25 @@ impl Served {
     }
 
     /// Starts the server under a probe on this node.
-    pub fn start_on<M>(node: Node, server: M, (probe, watch): (Probe, Watch)) -> Self
+    pub fn start_on<M>(node: Node, server: M, probe: (Probe, Watch)) -> Self
     where
         M: Meta<Probe, Handle = ServerHandle, Error = ListenError> + Send + 'static,
     {
-        let parent = node.spawn(probe).expect("nothing can fail in its init");
+        Self::start_with(node, SpawnOptions::new(), server, probe)
+    }
+
+    /// Starts the server under a probe on this node, the probe with these options.
+    pub fn start_with<M>(
+        node: Node,
+        options: SpawnOptions,
+        server: M,
+        (probe, watch): (Probe, Watch),
+    ) -> Self
+    where
+        M: Meta<Probe, Handle = ServerHandle, Error = ListenError> + Send + 'static,
+    {
+        let parent = node.spawn_with(probe, options);
+        let parent = parent.expect("nothing can fail in its init");
         let server = parent.ask(|ctx| ctx.spawn_meta(server)).expect("a server");
         let before = node.info();
         Self {

@@ -6,25 +6,11 @@ use std::io::Write;
 
 use socktree::{DisconnectReason, Reason, TcpConnection};
 use socktree_tests::{
-    Ask, Probe, Process, Random, Served, connect, read_to_end, receive, reset, until,
+    Ask, Probe, Process, Random, Served, Watch, connect, read_to_end, receive, reset, until,
 };
 
-/// Ends of every kind, in a row and mixed, on two workers.
-#[test]
-fn every_kind_of_end_gives_everything_back() {
-    let own = Process::new(std::process::id());
-    let node = Served::node(2);
-    let (worker, hears) = Probe::echo();
-    let worker = node.spawn(worker).unwrap();
-    let served = Served::start_on(node, Served::any().process(&worker), Probe::new());
-    // One of each has been there: what is set up once is set up.
-    drop(connect(served.addr()));
-    hears.disconnect();
-    until("the first is gone", || {
-        (served.server.connections() == 0).then_some(())
-    });
-    let (descriptors, threads) = (own.descriptors(), own.threads());
-
+/// Three thousand connections, and for each one of eight ends.
+fn end_in_every_way(served: &Served, hears: &Watch) {
     let mut random = Random::new(8);
     let mut streams = Vec::new();
     for round in 0..3000 {
@@ -39,7 +25,7 @@ fn every_kind_of_end_gives_everything_back() {
             5 => served.node.exit(&conn, Reason::Kill),
             6 => {
                 let mut sender = &stream;
-                sender.write_all(b"ping").unwrap();
+                sender.write_all(b"ping").expect("the server reads");
                 assert_eq!(receive(&stream, 4), b"ping");
                 drop(stream);
             }
@@ -59,7 +45,25 @@ fn every_kind_of_end_gives_everything_back() {
         }
         hears.disconnect();
     }
-    drop(streams);
+}
+
+/// Ends of every kind, in a row and mixed, on two workers.
+#[test]
+fn every_kind_of_end_gives_everything_back() {
+    let own = Process::new(std::process::id());
+    let node = Served::node(2);
+    let (worker, hears) = Probe::echo();
+    let worker = node.spawn(worker).unwrap();
+    let served = Served::start_on(node, Served::any().process(&worker), Probe::new());
+    // One of each has been there: what is set up once is set up.
+    drop(connect(served.addr()));
+    hears.disconnect();
+    until("the first is gone", || {
+        (served.server.connections() == 0).then_some(())
+    });
+    let (descriptors, threads) = (own.descriptors(), own.threads());
+
+    end_in_every_way(&served, &hears);
 
     // Outgoing ones that come about, and that do not.
     let (refused, addr) = (socktree_tests::free_port(), served.addr());

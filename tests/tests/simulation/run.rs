@@ -1,0 +1,223 @@
+//! One run: a node with an echo on the simulated system, its clients, and a look at what is left.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use socktree::tcp::node_on;
+use socktree::{
+    Conn, Ctx, DisconnectReason, Framing, LengthPrefix, SpawnOptions, TcpEvent, TcpServer,
+    WriteMarks, Written,
+};
+use socktree_reactor::sim::{Faults, SimOs};
+use socktree_tests::{Ask, Do, Probe, Random, Served, Watch};
+
+use crate::client::{Client, Driven, Outcome, Shared};
+
+pub(crate) const CLIENTS: usize = 12;
+
+/// What a run depends on.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) seed: u64,
+    pub(crate) faults: Faults,
+    /// How many sockets there may be.
+    pub(crate) descriptors: Option<usize>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) sim: SimOs,
+    pub(crate) fingerprint: u64,
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) wrong: Vec<String>,
+}
+
+impl Setting {
+    pub(crate) fn new(seed: u64, faults: Faults) -> Self {
+        Self {
+            seed,
+            faults,
+            descriptors: None,
+        }
+    }
+
+    /// Whether a connection may be cut without anybody's doing: by a fault, or by a timeout that
+    /// has passed while the process stood still.
+    fn may_cut(&self) -> bool {
+        let faults = &self.faults;
+        faults.reset > 0 || faults.accept_error > 0 || faults.clock_gap > 0
+    }
+}
+
+/// What the owner does besides echoing.
+#[derive(Clone, Copy, Debug)]
+struct Habits {
+    framed: bool,
+    /// Closes connections after so many messages.
+    closes: Option<usize>,
+    /// Stops reading now and then.
+    pauses: bool,
+}
+
+/// An echo that writes into the ledger what it has written.
+fn owner(habits: Habits, shared: &Shared, mut random: Random) -> (Probe, Watch) {
+    let (probe, watch) = Probe::new();
+    let (shared, mut messages) = (shared.clone(), 0_usize);
+    let probe = probe.on(move |ctx, event| {
+        let TcpEvent::Data { conn, data } = event else {
+            return Ok(());
+        };
+        messages += 1;
+        let len = data.len() + if habits.framed { 2 } else { 0 };
+        if answer(habits.framed, conn, data.clone()) {
+            let mut ledger = shared.get();
+            ledger.written.entry(conn.peer_addr()).or_default().0 += len;
+        }
+        if habits.closes.is_some_and(|every| messages % every == 0) {
+            shared.get().written.entry(conn.peer_addr()).or_default().1 = true;
+            conn.close();
+        }
+        if habits.pauses && random.below(8) == 0 {
+            let delay = Duration::from_millis(random.below(100) as u64);
+            pause(ctx, conn, delay);
+        }
+        Ok(())
+    });
+    (probe, watch)
+}
+
+/// False if the connection had ended.
+fn answer(framed: bool, conn: &Conn, data: Bytes) -> bool {
+    let written = if framed {
+        conn.write_frame(data).expect("it came as one")
+    } else {
+        conn.write(data)
+    };
+    written != Written::Ended
+}
+
+fn pause(ctx: &mut Ctx<'_, Probe>, conn: &Conn, delay: Duration) {
+    conn.pause();
+    let conn = conn.clone();
+    let resume = Do::new(move |_| {
+        conn.resume();
+        Ok(())
+    });
+    ctx.send_after(ctx.pid(), resume, delay);
+}
+
+fn server(framed: bool, random: &mut Random) -> TcpServer {
+    let framing = if framed {
+        let prefix = LengthPrefix::u16_be().strip(true);
+        prefix.build().expect("a valid framing")
+    } else {
+        Framing::raw()
+    };
+    let marks = WriteMarks {
+        low: random.below(200),
+        high: 200 + random.below(1000),
+        ..WriteMarks::default()
+    };
+    let credit = u32::try_from(1 + random.below(2000)).expect("it is small");
+    TcpServer::bind("10.1.1.1:7")
+        .framing(framing)
+        .write_marks(marks)
+        .read_credit(credit)
+        .half_open(false)
+}
+
+pub(crate) fn run(setting: &Setting) -> Report {
+    let mut random = Random::new(setting.seed);
+    let sim = SimOs::new(setting.seed, setting.faults.clone());
+    sim.set_descriptor_limit(setting.descriptors);
+    let habits = Habits {
+        framed: random.below(2) == 0,
+        closes: (random.below(3) == 0).then(|| 1 + random.below(20)),
+        pauses: random.below(3) == 0,
+    };
+    // A timer's message is dropped where a mailbox is full, and with it the resumption.
+    let bounded = !habits.pauses && random.below(2) == 0;
+    let mut options = SpawnOptions::new();
+    if bounded {
+        options = options.mailbox(1 + random.below(8));
+    }
+    let shared = Shared::default();
+    let owner = owner(habits, &shared, Random::new(random.draw()));
+    let node = node_on("sim@localhost", sim.clone())
+        .workers(1)
+        .stuck_after(None)
+        .start()
+        .expect("a simulated node");
+    // One thread acts at a time, so that the seed alone decides.
+    sim.wait_quiescent();
+    let server = server(habits.framed, &mut random);
+    let served = Served::start_with(node, options, server, owner);
+    sim.wait_quiescent();
+
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|id| Driven {
+            client: Client::new(id, &mut random, &shared),
+            framed: habits.framed,
+        })
+        .collect();
+    let (dialled, addr) = (sim.clone(), served.addr());
+    // On the worker's own thread, so that all happens on one.
+    served.parent.ask(move |_| {
+        for client in clients {
+            dialled.dial(addr, client);
+        }
+    });
+    sim.wait_quiescent();
+    inspect(setting, sim, &shared, served)
+}
+
+/// Everything is still: what has come of it?
+fn inspect(setting: &Setting, sim: SimOs, shared: &Shared, served: Served) -> Report {
+    let fingerprint = sim.fingerprint();
+    let mut wrong = std::mem::take(&mut shared.get().wrong);
+    let mut expect = |right: bool, what: String| {
+        if !right {
+            wrong.push(what);
+        }
+    };
+    expect(sim.live_peers() == 0, format!("somebody waits: {sim:?}"));
+    let left = sim.open_descriptors();
+    expect(left == 1, format!("{left} descriptors are left"));
+    let info = served.node.info();
+    expect(info.aliases == 1, format!("something is left: {info:?}"));
+    expect(info.timers == 0, format!("a timer is left: {info:?}"));
+
+    let outcomes = std::mem::take(&mut shared.get().outcomes);
+    let cut = outcomes.contains(&Outcome::Cut);
+    expect(
+        setting.may_cut() || !cut,
+        format!("connections were cut without a reason: {outcomes:?}"),
+    );
+    while let Some(event) = served.watch.try_next() {
+        if let TcpEvent::Disconnect { reason, .. } = event {
+            let ours = matches!(
+                reason,
+                DisconnectReason::Malformed(_)
+                    | DisconnectReason::SlowConsumer { .. }
+                    | DisconnectReason::OwnerDown
+                    | DisconnectReason::ParentDown
+                    | DisconnectReason::Aborted
+            );
+            expect(!ours, format!("nobody gave cause for {reason:?}"));
+        }
+    }
+    expect(
+        served.watch.all_over(),
+        "a Connect without a Disconnect".into(),
+    );
+    served.stop();
+    let left = sim.open_descriptors();
+    expect(left == 0, format!("{left} descriptors after the stop"));
+    Report {
+        sim,
+        fingerprint,
+        outcomes,
+        wrong,
+    }
+}
