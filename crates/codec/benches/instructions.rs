@@ -8,6 +8,7 @@
 
 use std::env;
 use std::hint::black_box;
+use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use socktree_codec::{Decoder, Frame, LengthPrefix};
@@ -31,8 +32,10 @@ fn main() {
     let stream = Bytes::from(stream);
     for _ in 0..times {
         match &how[..] {
-            "copied" => socktree(&stream, read, |frame, block| frame.copied(block)),
-            "sliced" => socktree(&stream, read, |frame, block| frame.sliced(block)),
+            "copied" => socktree(&stream, read, |all, place| {
+                Bytes::copy_from_slice(&all[place])
+            }),
+            "sliced" => socktree(&stream, read, |all, place| all.slice(place)),
             _ => tokio_util(&stream, read),
         }
     }
@@ -40,21 +43,20 @@ fn main() {
 }
 
 /// Reads are slices of the stream: handing them over costs nothing, in place of the system call.
-fn socktree(stream: &Bytes, read: usize, take: impl Fn(Frame, &Bytes) -> Bytes) {
+fn socktree(stream: &Bytes, read: usize, take: impl Fn(&Bytes, Range<usize>) -> Bytes) {
     let framing = LengthPrefix::u32_be()
         .strip(true)
         .build()
         .expect("the options are right");
     let mut decoder = Decoder::new(framing);
-    for at in (0..stream.len()).step_by(read) {
-        let end = stream.len().min(at + read);
-        let mut feed = decoder.feed(black_box(&stream[at..end]));
+    for (number, chunk) in stream.chunks(read).enumerate() {
+        let mut feed = decoder.feed(black_box(chunk));
         while let Some(frame) = feed.next_frame().expect("whole frames") {
-            let frame = match frame {
-                Frame::Inside(place) => Frame::Inside(at + place.start..at + place.end),
-                joined => joined,
-            };
-            black_box(take(frame, stream));
+            let at = number * read;
+            black_box(match frame {
+                Frame::Inside(place) => take(stream, at + place.start..at + place.end),
+                Frame::Joined(bytes) => bytes,
+            });
         }
     }
     decoder.finish().expect("nothing is left over");

@@ -25,7 +25,7 @@ fuzz() {
     target=$1
     shift
     mkdir -p "corpus/$target" "artifacts/$target"
-    "target/$host/release/$target" -max_len=400 -len_control=20 -use_value_profile=1 \
+    "target/$host/release/$target" -max_len=400 -len_control=20 \
         -artifact_prefix="artifacts/$target/" "$@" "corpus/$target" "../tests/corpus/$target"
 }
 

@@ -1,6 +1,7 @@
 //! The state of one stream that is being cut into frames.
 
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -206,6 +207,18 @@ impl Decoder {
         drips
     }
 
+    /// Keeps the first piece of a frame, if it is too short to say anything about it.
+    #[inline]
+    pub(crate) fn hold_start(&mut self, piece: &[u8]) -> bool {
+        let least = self.search.framing.least();
+        let short = piece.len() < least;
+        if short {
+            self.need = least;
+            self.held.append(piece, least);
+        }
+        short
+    }
+
     /// Finds the next frame by all means; `fresh` is the input from `at` on.
     ///
     /// Out of line and compiled once: what is common was tried before, where it is inlined.
@@ -236,45 +249,60 @@ impl Decoder {
     }
 
     /// Looks for a frame in what is held, taking from `fresh` only what that frame needs.
+    ///
+    /// What it is known to need is there: less is for [`hold_drip`](Self::hold_drip).
     fn next_held(&mut self, fresh: &[u8], at: &mut usize) -> Result<Option<Frame>, FrameError> {
-        let mut used = 0;
-        let mut piece = self.need.saturating_sub(self.held.len());
-        let mut room = self.need;
+        let mut used = self.need.saturating_sub(self.held.len()).min(fresh.len());
+        self.held.append(&fresh[..used], self.need);
+        if let Some(Whole { start, len }) = self.search.whole_frame(self.held.as_slice()) {
+            return Ok(Some(self.take(len, start..len, used, at)));
+        }
         loop {
-            let more = &fresh[used..];
-            let more = &more[..piece.min(more.len())];
-            self.held.append(more, room);
-            used += more.len();
             let have = self.held.len();
-            if have < self.need {
-                *at += used;
-                return Ok(None);
-            }
-            match self.search.find(self.held.as_slice()) {
+            let (piece, room) = match self.search.find(self.held.as_slice()) {
                 Ok(Boundary::Frame { len, payload }) if len <= have => {
-                    // Bytes taken to search for the end that turn out to lie behind it go back.
-                    let beyond = (have - len).min(used);
-                    self.held.shorten(beyond);
-                    *at += used - beyond;
-                    self.need = 0;
-                    return Ok(Some(Frame::Joined(self.held.take(len, payload))));
+                    return Ok(Some(self.take(len, payload, used, at)));
                 }
                 Ok(Boundary::Frame { len: need, .. } | Boundary::More { need }) if need > have => {
-                    (self.need, piece, room) = (need, need - have, need);
+                    self.need = need;
+                    (need - have, need)
                 }
                 Ok(_) => {
                     // Only looking will tell: as much again as is there, so that no byte is
                     // copied in vain more than once.
-                    (self.need, piece, room) = (have + 1, have.max(64), usize::MAX);
+                    self.need = have + 1;
+                    (have.max(64), usize::MAX)
                 }
                 Err(error) => {
                     self.need = 0;
                     *at += used;
                     return Err(error);
                 }
-            }
+            };
             self.held.shift();
+            let more = &fresh[used..];
+            let more = &more[..piece.min(more.len())];
+            if !more.is_empty() {
+                self.held.append(more, room);
+                used += more.len();
+            }
+            if self.held.len() < self.need {
+                *at += used;
+                return Ok(None);
+            }
         }
+    }
+
+    /// Hands out the frame at the start of what is held, of which `used` bytes are fresh.
+    fn take(&mut self, len: usize, payload: Range<usize>, used: usize, at: &mut usize) -> Frame {
+        // Bytes taken to search for the end that turn out to lie behind it go back.
+        let beyond = (self.held.len() - len).min(used);
+        if beyond > 0 {
+            self.held.shorten(beyond);
+        }
+        *at += used - beyond;
+        self.need = 0;
+        Frame::Joined(self.held.take(len, payload))
     }
 }
 

@@ -163,6 +163,10 @@ impl<'d, B: AsRef<[u8]>> Feed<'d, B> {
             if rest.is_empty() {
                 return Ok(None);
             }
+            if self.decoder.hold_start(rest) {
+                self.at += rest.len();
+                return Ok(None);
+            }
         } else if self.decoder.hold_drip(rest) {
             self.at += rest.len();
             return Ok(None);

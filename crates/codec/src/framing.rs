@@ -329,6 +329,16 @@ impl Framing {
         }
     }
 
+    /// With fewer bytes than this nothing can be told about a frame.
+    #[inline]
+    pub(crate) fn least(&self) -> usize {
+        match &*self.rules {
+            Rules::Prefix(rules) => rules.header,
+            Rules::Fixed(len) => *len,
+            _ => 1,
+        }
+    }
+
     /// Finds the end of the frame at the start of `received`, which is not empty.
     ///
     /// Frames above the limit are errors here, so a caller may wait for, and set memory aside

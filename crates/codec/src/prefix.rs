@@ -260,7 +260,7 @@ impl TryFrom<LengthPrefix> for Framing {
 /// Checked options: the length field lies inside the header, and `header <= max`.
 #[derive(Debug)]
 pub(crate) struct PrefixRules {
-    header: usize,
+    pub(crate) header: usize,
     /// Where the length field starts and ends.
     field: (usize, usize),
     little_endian: bool,
