@@ -161,8 +161,12 @@ impl Connection {
                 Fate::Lives
             }
             Err(SendError::Full(TcpEvent::Data { data, .. })) => self.refused(io, data),
-            // It has ended, and `MetaExit::OwnerEnded` is on its way.
-            Err(_) => Fate::Ends(DisconnectReason::OwnerDown),
+            // It has ended, and the notice of that is on its way; it says whether what the owner
+            // has written still goes out.
+            Err(_) => {
+                self.hold_reads(io, Hold::OWNER);
+                Fate::Lives
+            }
         }
     }
 
