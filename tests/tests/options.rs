@@ -30,7 +30,7 @@ fn keepalive_on_both_kinds_of_connections() {
         // The system's own two hours.
         (Keepalive::OsDefault, Some(["120min", "119min"])),
     ] {
-        let server = Served::any().tcp_keepalive(keepalive.clone());
+        let server = Served::any().tcp_keepalive(keepalive);
         let served = Served::start(server, Probe::new());
         let accepted = connect(served.addr());
         served.watch.connect();

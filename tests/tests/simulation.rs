@@ -11,6 +11,8 @@ mod client;
 #[path = "simulation/run.rs"]
 mod run;
 
+use std::env;
+use std::ops::Range;
 use std::sync::mpsc;
 use std::thread;
 
@@ -19,6 +21,15 @@ use socktree_tests::DEADLINE;
 
 use client::Outcome;
 use run::{Report, Setting};
+
+/// So many seeds, or those from `SOCKTREE_SEEDS=FROM..TO`: to repeat one, or for a night.
+fn seeds(usual: u64) -> Range<u64> {
+    let Ok(wanted) = env::var("SOCKTREE_SEEDS") else {
+        return 0..usual;
+    };
+    let (from, to) = wanted.split_once("..").expect("FROM..TO");
+    from.parse().expect("a number")..to.parse().expect("a number")
+}
 
 /// Runs one seed on threads of its own, so that one that hangs is found and named.
 fn check(setting: Setting) -> Report {
@@ -37,7 +48,7 @@ fn check(setting: Setting) -> Report {
 
 #[test]
 fn without_faults_everything_is_complete() {
-    for seed in 0..40 {
+    for seed in seeds(40) {
         let report = check(Setting::new(seed, Faults::none()));
         let complete = |outcome: &Outcome| !matches!(outcome, Outcome::Cut);
         assert!(report.outcomes.iter().all(complete), "seed {seed}");
@@ -47,7 +58,7 @@ fn without_faults_everything_is_complete() {
 #[test]
 fn with_any_mix_of_faults_nothing_is_lost_or_left() {
     let mut met = [0; 5];
-    for seed in 0..200 {
+    for seed in seeds(200) {
         let report = check(Setting::new(seed, Faults::swarm(seed)));
         let kinds = [
             Fault::PartialRead,
@@ -63,23 +74,37 @@ fn with_any_mix_of_faults_nothing_is_lost_or_left() {
     assert!(met.iter().all(|count| *count > 0), "{met:?}");
 }
 
+/// I01: told to stop in the middle, the node delivers what was written and leaves nothing.
+#[test]
+fn a_stop_in_the_middle_loses_nothing() {
+    for seed in seeds(200) {
+        for faults in [Faults::none(), Faults::swarm(seed)] {
+            let setting = Setting {
+                stops: true,
+                ..Setting::new(seed, faults)
+            };
+            check(setting);
+        }
+    }
+}
+
 /// Few descriptors: those who find none wait until others have gone, and are served then (A01).
 #[test]
 fn with_few_descriptors_everybody_gets_a_turn() {
-    for seed in 0..40 {
+    for seed in seeds(40) {
         let setting = Setting {
             descriptors: Some(4),
             ..Setting::new(seed, Faults::none())
         };
         let report = check(setting);
-        assert_eq!(report.outcomes.len(), run::CLIENTS, "seed {seed}");
+        assert!(!report.outcomes.contains(&Outcome::Cut), "seed {seed}");
     }
 }
 
 /// A seed that found something can be run again.
 #[test]
 fn a_run_is_a_function_of_its_seed() {
-    for seed in 0..20 {
+    for seed in seeds(20) {
         let [first, second] =
             [(); 2].map(|()| check(Setting::new(seed, Faults::swarm(seed))).fingerprint);
         assert_eq!(first, second, "seed {seed}");

@@ -13,8 +13,8 @@ use socktree_tests::Random;
 pub(crate) enum Outcome {
     /// It has everything that it was to get.
     Complete,
-    /// The owner closed. Unless that was in the middle of what we sent, everything that it wrote
-    /// before is there.
+    /// The owner ended it. Unless it cut the connection off, or closed in the middle of what we
+    /// sent, everything that it wrote before is there.
     Closed,
     /// The client itself went away.
     Left,
@@ -37,11 +37,23 @@ pub(crate) enum Kind {
     Stops(usize),
 }
 
+/// What the owner did with one connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Owner {
+    pub(crate) wrote: usize,
+    /// Ended it in good order.
+    pub(crate) closed: bool,
+    /// Cut it off.
+    pub(crate) cut: bool,
+}
+
 /// What the owner and the clients know of each other.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// By the client's address: how much the owner wrote, and whether it has closed.
-    pub(crate) written: HashMap<SocketAddr, (usize, bool)>,
+    /// By the client's address.
+    pub(crate) owners: HashMap<SocketAddr, Owner>,
+    /// The node was told to stop, which ends every connection in good order.
+    pub(crate) stopping: bool,
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) wrong: Vec<String>,
 }
@@ -102,7 +114,14 @@ impl Client {
     }
 
     fn wrong(&self, what: &str) {
-        let text = format!("client {} ({:?}) {what}: {self:?}", self.id, self.kind);
+        let Self {
+            id,
+            kind,
+            sent,
+            received,
+            ..
+        } = self;
+        let text = format!("client {id} ({kind:?}, {sent} sent, {received} received) {what}");
         self.shared.get().wrong.push(text);
     }
 
@@ -149,25 +168,48 @@ impl Client {
         self.sent += link.write(&self.stream[self.sent..end]);
     }
 
-    /// What the end of the connection means for this client.
-    fn judge(&self, addr: SocketAddr, framed: bool) -> Outcome {
-        let (written, closed) = {
-            let ledger = self.shared.get();
-            ledger.written.get(&addr).copied().unwrap_or_default()
-        };
-        if self.received != written {
-            self.wrong(&format!("lost an answer: {written} bytes were written"));
+    fn owner(&self, addr: SocketAddr) -> (Owner, bool) {
+        let ledger = self.shared.get();
+        let owner = ledger.owners.get(&addr).copied().unwrap_or_default();
+        (owner, ledger.stopping)
+    }
+
+    /// What a reset means for this client.
+    fn judge_reset(&self, addr: Option<SocketAddr>) -> Outcome {
+        // The owner may end it while we send; what it does not read makes a reset of that.
+        let ours = addr.map(|addr| self.owner(addr));
+        match ours {
+            Some((owner, stopping)) if owner.closed || owner.cut || stopping => Outcome::Closed,
+            None if self.shared.get().stopping => Outcome::Closed,
+            _ => Outcome::Cut,
         }
-        if closed {
+    }
+
+    /// What the end of the connection means for this client.
+    fn judge(&self, addr: SocketAddr, setup: Setup) -> Outcome {
+        let (owner, stopping) = self.owner(addr);
+        if owner.cut {
+            return Outcome::Closed;
+        }
+        if setup.may_cut && self.received < owner.wrote {
+            return Outcome::Cut;
+        }
+        if self.received != owner.wrote {
+            self.wrong(&format!("lost an answer: {owner:?}"));
+        }
+        if owner.closed || stopping {
             return Outcome::Closed;
         }
         // Of a message that was cut nothing comes back.
         let whole = self.ends.iter().rev().find(|end| **end <= self.last());
-        let due = if framed {
+        let due = if setup.framed {
             whole.copied().unwrap_or(0)
         } else {
             self.last()
         };
+        if setup.may_cut && self.received < due {
+            return Outcome::Cut;
+        }
         if self.received != due {
             self.wrong(&format!("was cut short of {due} bytes"));
         }
@@ -175,11 +217,19 @@ impl Client {
     }
 }
 
-/// A client that knows what its server makes of the bytes.
+/// What a client has to know of its server and its system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) framed: bool,
+    /// Connections may end by a fault.
+    pub(crate) may_cut: bool,
+}
+
+/// A client as the simulation drives it.
 #[derive(Debug)]
 pub(crate) struct Driven {
     pub(crate) client: Client,
-    pub(crate) framed: bool,
+    pub(crate) setup: Setup,
 }
 
 impl Peer for Driven {
@@ -189,25 +239,22 @@ impl Peer for Driven {
             return link.reset();
         }
         if link.was_refused() || link.was_reset() {
-            // The owner may close while we send; what it does not read makes a reset of that.
-            let closed = link.local_addr().is_some_and(|addr| {
-                let ledger = client.shared.get();
-                ledger.written.get(&addr).is_some_and(|(_, closed)| *closed)
-            });
-            return client.over(if closed {
-                Outcome::Closed
-            } else {
-                Outcome::Cut
-            });
+            let outcome = client.judge_reset(link.local_addr());
+            return client.over(outcome);
         }
         if link.at_end() {
             if let Some(addr) = link.local_addr() {
-                let outcome = client.judge(addr, self.framed);
+                let outcome = client.judge(addr, self.setup);
                 client.over(outcome);
             }
             return link.close();
         }
         client.send(link);
+        if link.was_reset() {
+            // By what was just sent to a side that is gone; there is no further step to see it.
+            let outcome = client.judge_reset(link.local_addr());
+            return client.over(outcome);
+        }
         if client.sent == client.last() {
             match client.kind {
                 Kind::Streams | Kind::Stops(_) if !client.half_closed => {

@@ -5,15 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use socktree::tcp::node_on;
 use socktree::{
-    Conn, Ctx, DisconnectReason, Framing, LengthPrefix, SpawnOptions, TcpEvent, TcpServer,
+    Conn, Ctx, DisconnectReason, Framing, LengthPrefix, Reason, SpawnOptions, TcpEvent, TcpServer,
     WriteMarks, Written,
 };
 use socktree_reactor::sim::{Faults, SimOs};
 use socktree_tests::{Ask, Do, Probe, Random, Served, Watch};
 
-use crate::client::{Client, Driven, Outcome, Shared};
+use crate::client::{Client, Driven, Outcome, Setup, Shared};
 
-pub(crate) const CLIENTS: usize = 12;
+const CLIENTS: usize = 12;
 
 /// What a run depends on.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Setting {
     pub(crate) faults: Faults,
     /// How many sockets there may be.
     pub(crate) descriptors: Option<usize>,
+    /// The node is told to stop in the middle.
+    pub(crate) stops: bool,
 }
 
 /// What came of it.
@@ -39,6 +41,7 @@ impl Setting {
             seed,
             faults,
             descriptors: None,
+            stops: false,
         }
     }
 
@@ -54,8 +57,8 @@ impl Setting {
 #[derive(Clone, Copy, Debug)]
 struct Habits {
     framed: bool,
-    /// Closes connections after so many messages.
-    closes: Option<usize>,
+    /// Ends a connection, in one way or another, with every so manieth message.
+    ends: Option<usize>,
     /// Stops reading now and then.
     pauses: bool,
 }
@@ -72,11 +75,10 @@ fn owner(habits: Habits, shared: &Shared, mut random: Random) -> (Probe, Watch) 
         let len = data.len() + if habits.framed { 2 } else { 0 };
         if answer(habits.framed, conn, data.clone()) {
             let mut ledger = shared.get();
-            ledger.written.entry(conn.peer_addr()).or_default().0 += len;
+            ledger.owners.entry(conn.peer_addr()).or_default().wrote += len;
         }
-        if habits.closes.is_some_and(|every| messages % every == 0) {
-            shared.get().written.entry(conn.peer_addr()).or_default().1 = true;
-            conn.close();
+        if habits.ends.is_some_and(|every| messages % every == 0) {
+            end(ctx, conn, &shared, random.below(6));
         }
         if habits.pauses && random.below(8) == 0 {
             let delay = Duration::from_millis(random.below(100) as u64);
@@ -85,6 +87,23 @@ fn owner(habits: Habits, shared: &Shared, mut random: Random) -> (Probe, Watch) 
         Ok(())
     });
     (probe, watch)
+}
+
+/// Ends a connection in one of the ways that there are.
+fn end(ctx: &mut Ctx<'_, Probe>, conn: &Conn, shared: &Shared, how: usize) {
+    let mut ledger = shared.get();
+    let owner = ledger.owners.entry(conn.peer_addr()).or_default();
+    let cuts = how >= 4;
+    owner.cut |= cuts;
+    owner.closed |= !cuts;
+    drop(ledger);
+    match how {
+        0 | 1 => conn.close(),
+        2 => conn.shutdown_write(),
+        3 => ctx.exit(conn, Reason::Normal),
+        4 => ctx.exit(conn, Reason::Kill),
+        _ => conn.reset(),
+    }
 }
 
 /// False if the connection had ended.
@@ -133,13 +152,14 @@ pub(crate) fn run(setting: &Setting) -> Report {
     sim.set_descriptor_limit(setting.descriptors);
     let habits = Habits {
         framed: random.below(2) == 0,
-        closes: (random.below(3) == 0).then(|| 1 + random.below(20)),
+        ends: (random.below(3) == 0).then(|| 1 + random.below(20)),
         pauses: random.below(3) == 0,
     };
     // A timer's message is dropped where a mailbox is full, and with it the resumption.
     let bounded = !habits.pauses && random.below(2) == 0;
     let mut options = SpawnOptions::new();
-    if bounded {
+    // The order to stop would be dropped as well.
+    if bounded && !setting.stops {
         options = options.mailbox(1 + random.below(8));
     }
     let shared = Shared::default();
@@ -155,17 +175,33 @@ pub(crate) fn run(setting: &Setting) -> Report {
     let served = Served::start_with(node, options, server, owner);
     sim.wait_quiescent();
 
+    let setup = Setup {
+        framed: habits.framed,
+        may_cut: setting.may_cut(),
+    };
     let clients: Vec<_> = (0..CLIENTS)
         .map(|id| Driven {
             client: Client::new(id, &mut random, &shared),
-            framed: habits.framed,
+            setup,
         })
         .collect();
     let (dialled, addr) = (sim.clone(), served.addr());
+    let stop = setting
+        .stops
+        .then(|| Duration::from_millis(random.below(1500) as u64));
+    let ledger = shared.clone();
     // On the worker's own thread, so that all happens on one.
-    served.parent.ask(move |_| {
+    served.parent.ask(move |ctx| {
         for client in clients {
             dialled.dial(addr, client);
+        }
+        if let Some(delay) = stop {
+            let stop = Do::new(move |ctx| {
+                ledger.get().stopping = true;
+                ctx.node().shutdown();
+                Ok(())
+            });
+            ctx.send_after(ctx.pid(), stop, delay);
         }
     });
     sim.wait_quiescent();
@@ -182,13 +218,22 @@ fn inspect(setting: &Setting, sim: SimOs, shared: &Shared, served: Served) -> Re
         }
     };
     expect(sim.live_peers() == 0, format!("somebody waits: {sim:?}"));
+    // A node that has stopped has not even its listener.
+    let listeners = if setting.stops { 0 } else { 1 };
     let left = sim.open_descriptors();
-    expect(left == 1, format!("{left} descriptors are left"));
+    expect(left == listeners, format!("{left} descriptors are left"));
     let info = served.node.info();
-    expect(info.aliases == 1, format!("something is left: {info:?}"));
+    expect(
+        info.aliases == listeners && info.processes == listeners,
+        format!("something is left: {info:?}"),
+    );
     expect(info.timers == 0, format!("a timer is left: {info:?}"));
 
     let outcomes = std::mem::take(&mut shared.get().outcomes);
+    expect(
+        outcomes.len() == CLIENTS,
+        format!("not one outcome for each: {outcomes:?}"),
+    );
     let cut = outcomes.contains(&Outcome::Cut);
     expect(
         setting.may_cut() || !cut,
@@ -202,13 +247,13 @@ fn inspect(setting: &Setting, sim: SimOs, shared: &Shared, served: Served) -> Re
                     | DisconnectReason::SlowConsumer { .. }
                     | DisconnectReason::OwnerDown
                     | DisconnectReason::ParentDown
-                    | DisconnectReason::Aborted
             );
             expect(!ours, format!("nobody gave cause for {reason:?}"));
         }
     }
+    // An owner that has ended hears no more of its connections.
     expect(
-        served.watch.all_over(),
+        setting.stops || served.watch.all_over(),
         "a Connect without a Disconnect".into(),
     );
     served.stop();
