@@ -29,6 +29,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod guide;
+
 #[doc(inline)]
 pub use socktree_buffer as buffer;
 #[doc(inline)]
