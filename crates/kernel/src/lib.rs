@@ -1,11 +1,114 @@
-//! Supervised actors: processes with mailboxes, links, monitors, timers and meta-processes.
+//! Supervised actors for plain threads: processes with mailboxes, links, monitors, timers,
+//! supervisors and meta-processes.
 //!
 //! An [`Actor`] is a state and a few plain functions. A [`Node`] runs many of them on a few
-//! threads, one message of each at a time. When one ends, by returning an error or by a panic,
-//! whoever watches it is told, and a [`Supervisor`] starts it anew.
+//! threads, one message of each at a time, so the state needs no lock. When one ends, by returning
+//! an error or by a panic, nothing else does: whoever watches it is told, and a [`Supervisor`]
+//! starts it anew.
 //!
-//! The crate knows no sockets: what is not a process but has an address, such as a connection, is
-//! a *meta-process* ([`Meta`]), served by a [`Driver`] that another crate brings.
+//! # A supervised counter
+//!
+//! ```
+//! use std::sync::mpsc;
+//! use socktree_kernel::{Actor, Ctx, Flow, NodeBuilder, Reason, Source, Supervisor, protocol};
+//!
+//! struct Add(u8);
+//! struct Get(mpsc::Sender<u8>);
+//!
+//! protocol! {
+//!     /// The messages that a counter takes.
+//!     enum Msg { Add(Add), Get(Get) }
+//! }
+//!
+//! #[derive(Default)]
+//! struct Counter { total: u8 }
+//!
+//! impl Actor for Counter {
+//!     type Msg = Msg;
+//!
+//!     fn handle(&mut self, _ctx: &mut Ctx<'_, Self>, _from: Source, message: Msg) -> Flow {
+//!         match message {
+//!             Msg::Add(Add(n)) => {
+//!                 let total = self.total.checked_add(n);
+//!                 self.total = total.ok_or_else(|| Reason::error("the total does not fit"))?;
+//!             }
+//!             Msg::Get(Get(reply)) => reply.send(self.total)?,
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let node = NodeBuilder::new("counting@localhost").start()?;
+//!     node.spawn(Supervisor::one_for_one().child("counter", Counter::default))?;
+//!
+//!     let (reply, total) = mpsc::channel();
+//!     node.send("counter", Add(200))?;
+//!     node.send("counter", Get(reply.clone()))?;
+//!     assert_eq!(total.recv()?, 200);
+//!
+//!     // One too many: this counter ends, and a new one takes its name and starts from zero.
+//!     let ended = node.monitor("counter")?;
+//!     node.send("counter", Add(100))?;
+//!     assert_eq!(ended.wait().reason.to_string(), "the total does not fit");
+//!     while node.send("counter", Get(reply.clone())).is_err() {
+//!         std::thread::yield_now(); // for the moment in which there is none
+//!     }
+//!     assert_eq!(total.recv()?, 0);
+//!
+//!     assert!(node.stop()?.is_clean());
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Processes
+//!
+//! [`Node::spawn`] and [`Ctx::spawn`] start an actor as a *process*. Its [`init`](Actor::init) runs
+//! before they return, on the calling thread; everything else runs on one of the node's workers,
+//! always the same one. Whatever a callback can do goes through its [`Ctx`].
+//!
+//! A process is reached by its [`Pid`], by a [`Name`] that it is registered under, by an [`Alias`],
+//! or by its typed [`Address`]. Whatever takes a target takes each of the first three, as
+//! [`Target`]. Which messages it takes is said once, with [`protocol!`]; they are converted when
+//! they are sent, so that a wrong type is the sender's error. A message that cannot be delivered
+//! comes back inside the [`SendError`].
+//!
+//! # Ends
+//!
+//! A process ends when a callback returns an error or panics, when an exit signal reaches it, or
+//! when the node stops. The [`Reason`] says which. Then, in this order: it takes no messages any
+//! more and its timers are cancelled; its meta-processes end; its name and aliases are free;
+//! [`Actor::terminate`] is called; and those who watch it are told:
+//!
+//! - a [link](Ctx::link) gets an exit signal, and ends with the same reason unless it
+//!   [traps exits](Ctx::trap_exit);
+//! - a [monitor](Ctx::monitor) gets a notice, [`Actor::down`];
+//! - a thread that is no process [waits](Node::monitor).
+//!
+//! Links are one-way. A child that is [linked to its parent](SpawnOptions::link_parent) ends with
+//! it, and cannot trap that. Signals and notices have a lane of their own in the mailbox: never
+//! bounded, never lost, served before messages.
+//!
+//! # Workers
+//!
+//! A worker is one thread at a time with one queue of processes that have something to do. A
+//! process handles at most [so many messages](NodeBuilder::message_budget) before it goes to the
+//! back of the queue. A handler that blocks keeps its thread, but not its worker: after
+//! [a while](NodeBuilder::stuck_after), or at once with [`Ctx::blocking`], another thread goes on
+//! with the queue, and the process comes back when its handler has returned.
+//!
+//! # Meta-processes
+//!
+//! What is not a process but has an address, such as a connection, is a *meta-process*
+//! ([`Meta`]). A process owns it: it ends with its owner, and before anyone is told of that. The
+//! crate itself knows no sockets; a [`Driver`], made by another crate, serves what is ready, and
+//! is where a worker waits.
+//!
+//! # Stopping
+//!
+//! [`Node::stop`] tells every process to end, waits for at most
+//! [a deadline](NodeBuilder::stop_deadline), and names those that had not ended by then in its
+//! [`StopReport`]. In a handler, [`Node::shutdown`] begins the same without waiting.
 #![forbid(unsafe_code)]
 
 mod actor;
@@ -43,6 +146,11 @@ pub use reason::{Flow, Reason};
 pub use supervisor::{Restart, Supervisor};
 pub use timer::TimerRef;
 pub use worker::WorkerId;
+
+/// Runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 #[doc(hidden)]
 pub mod __private {

@@ -55,7 +55,8 @@ impl Envelope {
 /// The set of message types that an actor takes.
 ///
 /// Messages are converted when they are *pushed*: a type that the receiver does not take is an
-/// error at the sender, at once. Do not write this by hand: use [`protocol!`](crate::protocol)
+/// error at the sender, at once. A `From` of your own that does so runs while the receiver's mailbox
+/// is locked: it must not send, block or spawn. Do not write this by hand: use [`protocol!`](crate::protocol)
 /// for an enum of several types or a type of one's own.
 pub trait Protocol: Sized + Send + 'static {
     /// Converts what arrived under a dynamic address.

@@ -1,7 +1,8 @@
 //! Locks that do not care about poison.
 //!
-//! No user code runs under any lock but a process's own cell, and there panics are caught before
-//! the guard is dropped, so a poisoned lock says nothing about the data behind it.
+//! User code runs under two of them: a process's own cell, where panics are caught before the guard
+//! is dropped, and a mailbox, where a message is converted before anything is changed. So a
+//! poisoned lock says nothing about the data behind it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
