@@ -8,6 +8,8 @@
 
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/pool.rs"]
+mod pool;
 #[path = "simulation/run.rs"]
 mod run;
 
@@ -86,6 +88,25 @@ fn a_stop_in_the_middle_loses_nothing() {
             check(setting);
         }
     }
+}
+
+/// F03, F04, T-11: workers crash all the time. Their connections end with them; all others are
+/// complete, and no incarnation hears of its predecessor's.
+#[test]
+fn crashing_workers_take_their_own_connections_alone() {
+    let mut ended = 0;
+    for seed in seeds(200) {
+        for faults in [Faults::none(), Faults::swarm(seed)] {
+            let setting = Setting {
+                pool: true,
+                stops: seed % 4 == 0,
+                ..Setting::new(seed, faults)
+            };
+            let outcomes = check(setting).outcomes;
+            ended += outcomes.iter().filter(|o| **o == Outcome::Closed).count();
+        }
+    }
+    assert!(ended > 0, "no worker ever crashed with a connection");
 }
 
 /// Few descriptors: those who find none wait until others have gone, and are served then (A01).

@@ -40,6 +40,8 @@ pub(crate) enum Kind {
 /// What the owner did with one connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Owner {
+    /// Has handled its `Connect`.
+    pub(crate) met: bool,
     pub(crate) wrote: usize,
     /// Ended it in good order.
     pub(crate) closed: bool,
@@ -175,11 +177,12 @@ impl Client {
     }
 
     /// What a reset means for this client.
-    fn judge_reset(&self, addr: Option<SocketAddr>) -> Outcome {
+    fn judge_reset(&self, addr: Option<SocketAddr>, setup: Setup) -> Outcome {
         // The owner may end it while we send; what it does not read makes a reset of that.
         let ours = addr.map(|addr| self.owner(addr));
         match ours {
             Some((owner, stopping)) if owner.closed || owner.cut || stopping => Outcome::Closed,
+            Some((owner, _)) if setup.crashes && !owner.met => Outcome::Closed,
             None if self.shared.get().stopping => Outcome::Closed,
             _ => Outcome::Cut,
         }
@@ -188,7 +191,7 @@ impl Client {
     /// What the end of the connection means for this client.
     fn judge(&self, addr: SocketAddr, setup: Setup) -> Outcome {
         let (owner, stopping) = self.owner(addr);
-        if owner.cut {
+        if owner.cut || setup.crashes && !owner.met {
             return Outcome::Closed;
         }
         if setup.may_cut && self.received < owner.wrote {
@@ -223,6 +226,8 @@ pub(crate) struct Setup {
     pub(crate) framed: bool,
     /// Connections may end by a fault.
     pub(crate) may_cut: bool,
+    /// Owners crash, and may do so before they have met a connection that is theirs already.
+    pub(crate) crashes: bool,
 }
 
 /// A client as the simulation drives it.
@@ -239,7 +244,7 @@ impl Peer for Driven {
             return link.reset();
         }
         if link.was_refused() || link.was_reset() {
-            let outcome = client.judge_reset(link.local_addr());
+            let outcome = client.judge_reset(link.local_addr(), self.setup);
             return client.over(outcome);
         }
         if link.at_end() {
@@ -252,7 +257,7 @@ impl Peer for Driven {
         client.send(link);
         if link.was_reset() {
             // By what was just sent to a side that is gone; there is no further step to see it.
-            let outcome = client.judge_reset(link.local_addr());
+            let outcome = client.judge_reset(link.local_addr(), self.setup);
             return client.over(outcome);
         }
         if client.sent == client.last() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use socktree::kernel::NodeInfo;
 use socktree::tcp::node_on;
 use socktree::{
     Conn, Ctx, DisconnectReason, Framing, LengthPrefix, Reason, SpawnOptions, TcpEvent, TcpServer,
@@ -12,6 +13,7 @@ use socktree_reactor::sim::{Faults, SimOs};
 use socktree_tests::{Ask, Do, Probe, Random, Served, Watch};
 
 use crate::client::{Client, Driven, Outcome, Setup, Shared};
+use crate::pool;
 
 const CLIENTS: usize = 12;
 
@@ -24,6 +26,8 @@ pub(crate) struct Setting {
     pub(crate) descriptors: Option<usize>,
     /// The node is told to stop in the middle.
     pub(crate) stops: bool,
+    /// Workers own the connections, and crash.
+    pub(crate) pool: bool,
 }
 
 /// What came of it.
@@ -42,6 +46,7 @@ impl Setting {
             faults,
             descriptors: None,
             stops: false,
+            pool: false,
         }
     }
 
@@ -55,9 +60,9 @@ impl Setting {
 
 /// What the owner does besides echoing.
 #[derive(Clone, Copy, Debug)]
-struct Habits {
+pub(crate) struct Habits {
     framed: bool,
-    /// Ends a connection, in one way or another, with every so manieth message.
+    /// Ends a connection, in one way or another, with one message in so many.
     ends: Option<usize>,
     /// Stops reading now and then.
     pauses: bool,
@@ -66,27 +71,39 @@ struct Habits {
 /// An echo that writes into the ledger what it has written.
 fn owner(habits: Habits, shared: &Shared, mut random: Random) -> (Probe, Watch) {
     let (probe, watch) = Probe::new();
-    let (shared, mut messages) = (shared.clone(), 0_usize);
+    let shared = shared.clone();
     let probe = probe.on(move |ctx, event| {
-        let TcpEvent::Data { conn, data } = event else {
-            return Ok(());
-        };
-        messages += 1;
-        let len = data.len() + if habits.framed { 2 } else { 0 };
-        if answer(habits.framed, conn, data.clone()) {
-            let mut ledger = shared.get();
-            ledger.owners.entry(conn.peer_addr()).or_default().wrote += len;
-        }
-        if habits.ends.is_some_and(|every| messages % every == 0) {
-            end(ctx, conn, &shared, random.below(6));
-        }
-        if habits.pauses && random.below(8) == 0 {
-            let delay = Duration::from_millis(random.below(100) as u64);
-            pause(ctx, conn, delay);
-        }
+        echo(ctx, event, habits, &shared, &mut random);
         Ok(())
     });
     (probe, watch)
+}
+
+/// What an owner does with one event.
+pub(crate) fn echo(
+    ctx: &mut Ctx<'_, Probe>,
+    event: &TcpEvent,
+    habits: Habits,
+    shared: &Shared,
+    random: &mut Random,
+) {
+    let addr = event.conn().peer_addr();
+    let TcpEvent::Data { conn, data } = event else {
+        shared.get().owners.entry(addr).or_default().met = true;
+        return;
+    };
+    let len = data.len() + if habits.framed { 2 } else { 0 };
+    if answer(habits.framed, conn, data.clone()) {
+        let mut ledger = shared.get();
+        ledger.owners.entry(addr).or_default().wrote += len;
+    }
+    if habits.ends.is_some_and(|every| random.below(every) == 0) {
+        end(ctx, conn, shared, random.below(6));
+    }
+    if habits.pauses && random.below(8) == 0 {
+        let delay = Duration::from_millis(random.below(100) as u64);
+        pause(ctx, conn, delay);
+    }
 }
 
 /// Ends a connection in one of the ways that there are.
@@ -172,12 +189,20 @@ pub(crate) fn run(setting: &Setting) -> Report {
     // One thread acts at a time, so that the seed alone decides.
     sim.wait_quiescent();
     let server = server(habits.framed, &mut random);
-    let served = Served::start_with(node, options, server, owner);
+    let served = if setting.pool {
+        pool::start(&node, habits, &shared, random.draw());
+        let server = server.workers(pool::NAMES);
+        Served::start_with(node, options, server, owner)
+    } else {
+        Served::start_with(node, options, server, owner)
+    };
     sim.wait_quiescent();
+    let before = served.node.info();
 
     let setup = Setup {
         framed: habits.framed,
         may_cut: setting.may_cut(),
+        crashes: setting.pool,
     };
     let clients: Vec<_> = (0..CLIENTS)
         .map(|id| Driven {
@@ -205,11 +230,17 @@ pub(crate) fn run(setting: &Setting) -> Report {
         }
     });
     sim.wait_quiescent();
-    inspect(setting, sim, &shared, served)
+    inspect(setting, sim, &shared, served, before)
 }
 
 /// Everything is still: what has come of it?
-fn inspect(setting: &Setting, sim: SimOs, shared: &Shared, served: Served) -> Report {
+fn inspect(
+    setting: &Setting,
+    sim: SimOs,
+    shared: &Shared,
+    served: Served,
+    before: NodeInfo,
+) -> Report {
     let fingerprint = sim.fingerprint();
     let mut wrong = std::mem::take(&mut shared.get().wrong);
     let mut expect = |right: bool, what: String| {
@@ -223,10 +254,12 @@ fn inspect(setting: &Setting, sim: SimOs, shared: &Shared, served: Served) -> Re
     let left = sim.open_descriptors();
     expect(left == listeners, format!("{left} descriptors are left"));
     let info = served.node.info();
-    expect(
-        info.aliases == listeners && info.processes == listeners,
-        format!("something is left: {info:?}"),
-    );
+    let right = if setting.stops {
+        info.processes + info.names + info.aliases + info.relations == 0
+    } else {
+        info == before
+    };
+    expect(right, format!("something is left: {info:?}"));
     expect(info.timers == 0, format!("a timer is left: {info:?}"));
 
     let outcomes = std::mem::take(&mut shared.get().outcomes);
