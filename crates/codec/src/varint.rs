@@ -164,19 +164,19 @@ impl VarintRules {
 
     #[inline]
     fn boundary(&self, header: usize, value: u64) -> Result<Boundary, FrameError> {
-        let total = value.saturating_add(header as u64);
-        match usize::try_from(total) {
-            Ok(len) if len <= self.max => {
+        let total = value.checked_add(header as u64);
+        match total.and_then(|total| usize::try_from(total).ok()) {
+            Some(len) if len <= self.max => {
                 let start = if self.strip { header } else { 0 };
                 Ok(Boundary::Frame {
                     len,
                     payload: start..len,
                 })
             }
-            _ => Err(FrameError::TooLarge {
-                len: total,
-                max: self.max as u64,
-            }),
+            _ => {
+                let (len, max) = (total.unwrap_or(u64::MAX), self.max as u64);
+                Err(FrameError::TooLarge { len, max })
+            }
         }
     }
 

@@ -212,6 +212,12 @@ fn varints() {
         max: 1 << 20,
     };
     check(strip().build(), &nines, &[], Err(large));
+    // Found by fuzzing: the sum of header and length must not stop at the limit that is none.
+    let large = FrameError::TooLarge {
+        len: u64::MAX,
+        max: usize::MAX as u64,
+    };
+    check(strip().unlimited().build(), &nines, &[], Err(large));
     let large = FrameError::TooLarge { len: 5, max: 4 };
     check(
         strip().max_frame(4).build(),
