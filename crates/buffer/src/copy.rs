@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 /// The length from which on slicing is worth it: below, a piece is copied out of its block.
 ///
-/// A slice is the cheaper of the two at every length - it costs some 20 ns, a copy of 1 KiB twice
-/// that, one of 16 KiB 350 ns - so the reason to copy is memory: a slice of ten bytes keeps 64 KiB
+/// A slice is the cheaper of the two at every length - some 10 ns, where a copy of 1 KiB costs 30
+/// and one of 16 KiB 320 - so the reason to copy is memory: a slice of ten bytes keeps 64 KiB
 /// alive, and ten thousand of them 640 MB. At a quarter of the block for reads, no slice keeps more
-/// than four times its own size. Copying all of a full read costs 1.4 to 2.7 microseconds, a small
-/// part of what the system call took that brought it (`docs/codec-measurements.md`).
+/// than four times its own size. The copies of one full read then cost less than 2 microseconds in
+/// all, for messages from 1 KiB on (`docs/codec-measurements.md`).
 pub const COPY_BELOW: usize = 16 * 1024;
 
 /// Takes `range` out of `block`: as a copy if it is shorter than `copy_below`, else as a slice.

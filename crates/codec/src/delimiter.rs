@@ -218,7 +218,7 @@ impl fmt::Debug for DelimiterRules {
         f.debug_struct("Delimiter")
             .field("delimiter", &self.trailer)
             .field("keep", &self.keep)
-            .field("max", &self.max)
+            .field("max_frame", &self.max)
             .finish()
     }
 }

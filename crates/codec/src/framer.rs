@@ -143,3 +143,37 @@ pub struct Progress {
     /// Anything else: a depth, a count of elements still to come, the state of an automaton.
     pub state: u32,
 }
+
+/// Asks a framer of the user's, and believes no number of its.
+///
+/// Out of line: it is a call through a table anyway, and its checks would dilute the hot path.
+#[inline(never)]
+pub(crate) fn find_within(
+    framer: &dyn Framer,
+    max: usize,
+    received: &[u8],
+    progress: &mut Progress,
+) -> Result<Boundary, FrameError> {
+    // It sees no more than a frame may have. Else a frame above the limit would be found, or
+    // refused for what is in it, only when enough had arrived in one read.
+    let reach = received.len().min(max);
+    let too_large = || FrameError::TooLarge {
+        len: (max as u64).saturating_add(1),
+        max: max as u64,
+    };
+    let boundary = framer.find(&received[..reach], progress)?;
+    match &boundary {
+        Boundary::Frame { len: 0, .. } => {
+            // It would be found again and again at the same place.
+            let expected = "a frame that is not empty";
+            Err(FrameError::Refused { at: 0, expected })
+        }
+        Boundary::Frame { len, .. } if *len > max => Err(too_large()),
+        Boundary::More { need } if *need > max || reach == max => Err(too_large()),
+        Boundary::Frame { len, payload } if payload.start > payload.end || payload.end > *len => {
+            let expected = "a payload inside its frame";
+            Err(FrameError::Refused { at: 0, expected })
+        }
+        Boundary::Frame { .. } | Boundary::More { .. } => Ok(boundary),
+    }
+}

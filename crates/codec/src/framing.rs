@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes};
 
 use crate::delimiter::DelimiterRules;
+use crate::framer::find_within;
 use crate::lines::LinesRules;
 use crate::prefix::PrefixRules;
 use crate::varint::VarintRules;
@@ -355,7 +356,7 @@ impl Framing {
             Rules::Varint(rules) => rules.find(received),
             Rules::Delimiter(rules) => rules.find(received, progress),
             Rules::Lines(rules) => rules.find(received, progress),
-            Rules::Custom { framer, max } => find_custom(&**framer, *max, received, progress),
+            Rules::Custom { framer, max } => find_within(&**framer, *max, received, progress),
         }
     }
 }
@@ -394,39 +395,5 @@ fn whole(len: usize) -> Boundary {
     Boundary::Frame {
         len,
         payload: 0..len,
-    }
-}
-
-/// Asks a framer of the user's, and believes no number of its.
-///
-/// Out of line: it is a call through a table anyway, and its checks would dilute the hot path.
-#[inline(never)]
-fn find_custom(
-    framer: &dyn Framer,
-    max: usize,
-    received: &[u8],
-    progress: &mut Progress,
-) -> Result<Boundary, FrameError> {
-    // It sees no more than a frame may have. Else a frame above the limit would be found, or
-    // refused for what is in it, only when enough had arrived in one read.
-    let reach = received.len().min(max);
-    let too_large = || FrameError::TooLarge {
-        len: (max as u64).saturating_add(1),
-        max: max as u64,
-    };
-    let boundary = framer.find(&received[..reach], progress)?;
-    match &boundary {
-        Boundary::Frame { len: 0, .. } => {
-            // It would be found again and again at the same place.
-            let expected = "a frame that is not empty";
-            Err(FrameError::Refused { at: 0, expected })
-        }
-        Boundary::Frame { len, .. } if *len > max => Err(too_large()),
-        Boundary::More { need } if *need > max || reach == max => Err(too_large()),
-        Boundary::Frame { len, payload } if payload.start > payload.end || payload.end > *len => {
-            let expected = "a payload inside its frame";
-            Err(FrameError::Refused { at: 0, expected })
-        }
-        Boundary::Frame { .. } | Boundary::More { .. } => Ok(boundary),
     }
 }

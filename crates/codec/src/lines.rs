@@ -1,5 +1,7 @@
 //! Frames that are lines of text.
 
+use std::fmt;
+
 use crate::framing::{DEFAULT_MAX_FRAME, Rules, check_max};
 use crate::search::find_byte;
 use crate::{Affix, Boundary, EncodeError, FrameError, Framing, FramingError, Progress};
@@ -105,7 +107,6 @@ impl TryFrom<Lines> for Framing {
     }
 }
 
-#[derive(Debug)]
 pub(crate) struct LinesRules {
     crlf: bool,
     keep: bool,
@@ -161,6 +162,16 @@ impl LinesRules {
         let ending = ending(self.crlf);
         check_max(payload.len() + ending.len(), self.max)?;
         Ok(Affix::new(ending))
+    }
+}
+
+impl fmt::Debug for LinesRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lines")
+            .field("crlf", &self.crlf)
+            .field("keep", &self.keep)
+            .field("max_frame", &self.max)
+            .finish()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Frames that start with their length as a variable-length integer.
 
+use std::fmt;
+
 use crate::framing::{DEFAULT_MAX_FRAME, Rules, check_max};
 use crate::{Affix, Boundary, EncodeError, FrameError, Framing, FramingError};
 
@@ -122,7 +124,6 @@ impl TryFrom<Varint> for Framing {
     }
 }
 
-#[derive(Debug)]
 pub(crate) struct VarintRules {
     max_bytes: usize,
     minimal: bool,
@@ -203,5 +204,16 @@ impl VarintRules {
         }
         check_max(used + len, self.max)?;
         Ok(Affix::new(&bytes[..used]))
+    }
+}
+
+impl fmt::Debug for VarintRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Varint")
+            .field("max_bytes", &self.max_bytes)
+            .field("minimal", &self.minimal)
+            .field("strip", &self.strip)
+            .field("max_frame", &self.max)
+            .finish()
     }
 }

@@ -298,13 +298,13 @@ fn framings_say_what_they_are() {
         (Framing::fixed(3).unwrap(), "Fixed(3)", Some(3), false),
         (
             LengthPrefix::u8().build().unwrap(),
-            "PrefixRules { header: 1",
+            "LengthPrefix { header: 1, length_at: 0..1, little_endian: false, uncounted: 1",
             Some(max),
             false,
         ),
         (
             Varint::new().build().unwrap(),
-            "VarintRules { max_bytes: 10",
+            "Varint { max_bytes: 10",
             Some(max),
             false,
         ),
@@ -316,7 +316,7 @@ fn framings_say_what_they_are() {
         ),
         (
             Lines::new().build().unwrap(),
-            "LinesRules { crlf: false",
+            "Lines { crlf: false",
             Some(max),
             false,
         ),
