@@ -61,3 +61,36 @@ impl Timers {
         self.armed.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+
+    use super::Timers;
+
+    #[test]
+    fn the_earliest_goes_first_and_equals_in_the_order_of_setting() {
+        let (mut timers, now) = (Timers::default(), Instant::now());
+        let (fire, fired) = mpsc::channel();
+        let delays = [3, 1, 2, 1, 0, 3];
+        let refs = delays.map(|delay| {
+            let (timer, fire) = (
+                timers.next_ref(now + Duration::from_secs(delay)),
+                fire.clone(),
+            );
+            timers.arm(timer, Box::new(move || fire.send(timer).unwrap()));
+            timer
+        });
+        assert!(timers.cancel(refs[2]).is_some());
+        assert!(timers.cancel(refs[2]).is_none());
+        assert_eq!(timers.next(), Some(now));
+        let until = now + Duration::from_secs(2);
+        while let Some(action) = timers.pop_due(until) {
+            action();
+        }
+        let order: Vec<_> = fired.try_iter().collect();
+        assert_eq!(order, [refs[4], refs[1], refs[3]]);
+        assert_eq!(timers.len(), 2);
+    }
+}
