@@ -1,6 +1,7 @@
 //! A process as the system sees it.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 /// A process, this one or another.
@@ -22,6 +23,16 @@ impl Process {
     pub fn descriptors(self) -> usize {
         let found = fs::read_dir(format!("/proc/{}/fd", self.0)).expect("the process lives");
         found.count()
+    }
+
+    /// Lets it, and what it starts from now on, open so many: many systems allow 1024 unless
+    /// asked for more.
+    pub fn allow_descriptors(self, wanted: u32) {
+        let allowed = Command::new("prlimit")
+            .arg(format!("--pid={}", self.0))
+            .arg(format!("--nofile={wanted}:"))
+            .status();
+        assert!(allowed.expect("prlimit is there").success());
     }
 
     /// Bytes of memory that it holds.

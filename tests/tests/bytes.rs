@@ -5,10 +5,11 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use socktree_tests::{EchoServer, Random, number, run_tool, until};
+use socktree_tests::{EchoServer, Process, Random, number, run_tool, until};
 
 /// Runs a client against an echo server, which must then be as it was (O1).
 fn check(options: &[&str], tool: &str, arguments: &[&str]) -> String {
+    Process::new(std::process::id()).allow_descriptors(4096);
     let server = EchoServer::start(options);
     let before = server.process().descriptors();
     let addr = server.addr().to_string();
