@@ -258,15 +258,27 @@ fn a_connection_for_another_process() {
 fn an_attempt_ends_with_its_owner() {
     let hole = BlackHole::new();
     let served = Served::start(Served::any(), Probe::new());
-    let conn = connect(&served, TcpConnection::open(hole.addr)).expect("told later");
-    served.parent.ask({
-        let conn = conn.clone();
-        move |ctx| ctx.monitor(&conn).expect("it is under way")
-    });
-    served.node.exit(&conn, Reason::Kill);
-    assert!(matches!(served.watch.notice(), Notice::Down(_)));
-    let event = served.watch.next();
-    assert!(matches!(event, TcpEvent::ConnectFailed { .. }), "{event:?}");
+    for clean in [true, false] {
+        let open = TcpConnection::open(hole.addr);
+        let conn = connect(&served, open).expect("told later");
+        served.parent.ask({
+            let conn = conn.clone();
+            move |ctx| ctx.monitor(&conn).expect("it is under way")
+        });
+        let exit = if clean { Reason::Normal } else { Reason::Kill };
+        served.node.exit(&conn, exit);
+        assert!(matches!(served.watch.notice(), Notice::Down(_)));
+        let event = served.watch.next();
+        let TcpEvent::ConnectFailed { reason, .. } = event else {
+            panic!("{event:?}");
+        };
+        let expected = match reason {
+            DisconnectReason::Closed => clean,
+            DisconnectReason::Aborted => !clean,
+            _ => false,
+        };
+        assert!(expected, "{reason:?}");
+    }
     let conn = connect(&served, TcpConnection::open(hole.addr)).expect("told later");
     let report = served.node.stop().unwrap();
     assert!(report.is_clean(), "{report}");

@@ -259,10 +259,20 @@ impl<O: Os> TcpDriver<O> {
             Some(Owned::Connection(_)) => {
                 self.with(token, |connection, io| exit_connection(connection, io, why));
             }
-            Some(Owned::Connecting(_)) => self.end(token, DisconnectReason::ParentDown),
+            Some(Owned::Connecting(_)) => self.end(token, end_of_attempt(&why)),
             Some(Owned::Listener(_)) => self.close_listener(token, why),
             Some(Owned::Vacant) | None => {}
         }
+    }
+}
+
+/// Why an attempt to connect is over that was told to end.
+fn end_of_attempt(why: &MetaExit) -> DisconnectReason {
+    match why {
+        MetaExit::Requested(exit) if exit.is_clean() => DisconnectReason::Closed,
+        MetaExit::Requested(_) => DisconnectReason::Aborted,
+        MetaExit::ParentEnded(_) => DisconnectReason::ParentDown,
+        MetaExit::OwnerEnded(_) => DisconnectReason::OwnerDown,
     }
 }
 
