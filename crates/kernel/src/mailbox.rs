@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::actor::Down;
 use crate::error::SendError;
+use crate::guard::contain;
 use crate::id::{Pid, Target};
 use crate::message::{Receipt, Source};
 use crate::meta::RoomWaiter;
@@ -226,7 +227,8 @@ impl<M> Mailbox<M> {
         };
         drop(lanes);
         for waiter in waiters {
-            waiter();
+            // A driver's code, which has no place among the reasons of this process.
+            contain("a waiter for room", waiter);
         }
         found
     }

@@ -176,6 +176,22 @@ impl Registry {
         Ok(())
     }
 
+    /// Puts a new process into the tables under a name. By its name, it is never found before it is
+    /// by its number.
+    pub(crate) fn insert_named(
+        &self,
+        name: &Name,
+        process: Arc<dyn AnyProcess>,
+    ) -> Result<(), RelationError> {
+        let mut names = write(&self.names);
+        if names.contains_key(name) {
+            return Err(RelationError::NameTaken(name.clone()));
+        }
+        self.insert_process(Arc::clone(&process));
+        names.insert(name.clone(), process);
+        Ok(())
+    }
+
     /// Frees a name, and gives out who watched it under its last holder: whoever watches it from
     /// now on means the next one.
     pub(crate) fn free_name(&self, name: &Name) -> Told {

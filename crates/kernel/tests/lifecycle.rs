@@ -145,6 +145,30 @@ fn names_are_free_before_anyone_is_told() {
     stop(&node);
 }
 
+/// P-02: whoever finds a name can watch what it leads to.
+#[test]
+fn a_name_leads_to_a_process_that_is_there() {
+    let node = node(1);
+    for n in 0..3_000 {
+        let name = format!("name {n}");
+        thread::scope(|scope| {
+            let starter = scope.spawn(|| {
+                let options = SpawnOptions::new().name(&*name);
+                Plan::default().options(options).start(&node).unwrap()
+            });
+            until("it is there", || match node.whereis(&*name) {
+                Some(pid) => {
+                    node.monitor(pid).unwrap();
+                    true
+                }
+                None => false,
+            });
+            starter.join().unwrap().tell(|_| Err(Reason::Normal));
+        });
+    }
+    stop(&node);
+}
+
 /// P-04: and so a watcher can take the name at once.
 #[test]
 fn a_name_can_be_taken_in_the_notice() {

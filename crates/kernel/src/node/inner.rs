@@ -241,11 +241,12 @@ impl NodeInner {
             options.mailbox,
         );
         if let Some(name) = &options.name {
-            let taken = self.registry.take_name(name, Arc::clone(&process) as _);
-            taken.map_err(|_| SpawnError::NameTaken(name.clone()))?;
             process.core_ref().set_name(Some(name.clone()));
+            let inserted = self.registry.insert_named(name, Arc::clone(&process) as _);
+            inserted.map_err(|_| SpawnError::NameTaken(name.clone()))?;
+        } else {
+            self.registry.insert_process(Arc::clone(&process) as _);
         }
-        self.registry.insert_process(Arc::clone(&process) as _);
         if let Some(outside) = &options.told_outside {
             let watched = self
                 .registry
