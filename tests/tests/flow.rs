@@ -264,7 +264,7 @@ fn a_broadcast_is_exact() {
     served.finish();
 }
 
-/// M-3 of the goals: a handler that blocks delays no other owner, also on one worker. The other
+/// F10: a handler that blocks delays no other owner, also on one worker. The other
 /// round trips are over before it is let go.
 #[test]
 fn a_handler_that_blocks_delays_no_other_owner() {

@@ -235,7 +235,7 @@ fn a_peer_that_reads_nothing_for_too_long() {
     served.finish();
 }
 
-/// The harness' own oracle must see what it is there for.
+/// Routed to a worker, events reach it alone.
 #[test]
 fn the_parent_hears_nothing_of_others() {
     let (worker, hears) = Probe::echo();
