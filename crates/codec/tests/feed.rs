@@ -101,10 +101,15 @@ fn an_error_goes_back_with_the_bytes_that_are_wrong() {
     let mut feed = decoder.feed(b"\0");
     assert!(feed.next_frame().is_err());
     drop(feed);
+    let mut feed = decoder.feed(b"");
+    assert!(feed.next_frame().is_err());
+    assert_eq!(feed.release(), 0..0);
     let mut feed = decoder.feed(b"\x01");
     assert!(feed.next_frame().is_err());
     assert_eq!(feed.release(), 1..1);
     assert!(decoder.next_pending().is_err());
+    assert!(decoder.feed(b"more").next_frame().is_err());
+    assert_eq!(decoder.pending(), 1, "nothing was kept after the error");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Framers of the user's own, honest and not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use socktree_codec::{
     Affix, Boundary, Decoder, EncodeError, FrameError, Framer, Framing, FramingError, Progress,
@@ -119,6 +122,41 @@ fn a_framer_writes_whole_frames_unless_it_says_otherwise() {
     assert_eq!(framing.encode("ab".into()).unwrap().len(), 4);
     let large = EncodeError::TooLarge { len: 5, max: 4 };
     assert_eq!(framing.encode("abc".into()), Err(large));
+}
+
+/// Frames that end with a zero byte, and a count of how often one was looked for.
+#[derive(Debug)]
+struct Zero(Arc<AtomicUsize>);
+
+impl Framer for Zero {
+    fn find(&self, received: &[u8], progress: &mut Progress) -> Result<Boundary, FrameError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let Some(at) = received[progress.scanned..]
+            .iter()
+            .position(|byte| *byte == 0)
+        else {
+            progress.scanned = received.len();
+            return Ok(Boundary::More { need: 0 });
+        };
+        let end = progress.scanned + at;
+        Ok(Boundary::Frame {
+            len: end + 1,
+            payload: 0..end,
+        })
+    }
+}
+
+#[test]
+fn the_end_of_a_long_frame_is_searched_in_few_looks() {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let mut decoder = Decoder::new(Framing::custom(Zero(looks.clone()), 1 << 20).expect("right"));
+    assert_eq!(decoder.feed(b"x").next_frame(), Ok(None));
+    let mut rest = vec![b'x'; 100_000];
+    rest.push(0);
+    let frame = decoder.feed(&rest).next_frame().unwrap().unwrap();
+    assert_eq!(frame.len(), 100_001);
+    let looks = looks.load(Ordering::Relaxed);
+    assert!(looks < 20, "{looks} looks");
 }
 
 #[test]

@@ -219,6 +219,37 @@ fn a_pause_after_every_frame_copies_every_byte_twice_at_most() {
 }
 
 #[test]
+fn a_joined_frame_keeps_little_more_than_itself() {
+    let mut decoder = Decoder::new(Lines::new().build().unwrap());
+    for len in [1, 24, 31, 32, 100, 1000, 10_000] {
+        let before = now().live;
+        let mut line = vec![b'x'; len];
+        line.push(b'\n');
+        let (last, rest) = line.split_last().unwrap();
+        for byte in rest {
+            assert_eq!(skim(&mut decoder, &[*byte]), 0);
+        }
+        let frame = decoder.feed([*last]).next_frame().unwrap().unwrap();
+        let kept = now().live - before - (len + 1);
+        assert!(kept <= 3 * (len + 1) + 40, "{kept} bytes more for a line of {len}");
+        assert_eq!(frame.len(), len);
+    }
+}
+
+#[test]
+fn large_frames_after_a_pause_take_the_buffer_with_them() {
+    let wire = vec![7; 80 << 10];
+    let mut decoder = Decoder::new(Framing::fixed(20 << 10).unwrap());
+    let (frames, count) = count(|| {
+        decoder.feed(&wire).next_frame().unwrap().unwrap();
+        [(); 3].map(|()| decoder.next_pending().unwrap().unwrap())
+    });
+    assert_eq!(frames.map(|frame| frame.len()), [20 << 10; 3]);
+    // Sixty were kept, the first twenty copied out, and the second left its buffer to the third.
+    assert!(count.bytes <= (100 << 10) + 256, "{count:?}");
+}
+
+#[test]
 fn what_a_pause_left_shrinks_to_the_frame_that_is_unfinished() {
     let mut wire = [0, 0, 0, 1, 7].repeat(13_000);
     wire.extend([0, 0, 0, 9, 1]);
