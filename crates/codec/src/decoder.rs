@@ -252,8 +252,11 @@ impl Decoder {
     ///
     /// What it is known to need is there: less is for [`hold_drip`](Self::hold_drip).
     fn next_held(&mut self, fresh: &[u8], at: &mut usize) -> Result<Option<Frame>, FrameError> {
-        let mut used = self.need.saturating_sub(self.held.len()).min(fresh.len());
-        self.held.append(&fresh[..used], self.need);
+        let missing = self.need.saturating_sub(self.held.len());
+        let mut used = missing.min(fresh.len());
+        // One byte missing is what a search says that cannot tell: then room for more is no waste.
+        let room = if missing == 1 { usize::MAX } else { self.need };
+        self.held.append(&fresh[..used], room);
         if let Some(Whole { start, len }) = self.search.whole_frame(self.held.as_slice()) {
             return Ok(Some(self.take(len, start..len, used, at)));
         }
