@@ -141,12 +141,12 @@ impl Draw<'_> {
     /// A stream of mostly whole frames of `spec`, with rubbish here and there.
     pub(crate) fn stream(&mut self, spec: &Spec) -> Vec<u8> {
         let mut stream = Vec::new();
-        while !self.is_empty() && stream.len() < 2000 {
+        while !self.is_empty() && stream.len() < 700 {
             match self.below(8) {
                 0 => stream.push(self.byte()),
                 1 => stream.extend(self.letters(8)),
                 kind => {
-                    let most = if kind == 2 { 300 } else { 20 };
+                    let most = if kind == 2 { 200 } else { 20 };
                     let mut payload = self.letters(most);
                     if let Spec::Fixed(len) = spec {
                         payload.resize(*len, b'f');
