@@ -65,29 +65,30 @@ impl Watchdog {
         let mut quiet = 0;
         let mut stopped = lock(&self.stopped);
         while !*stopped {
-            if quiet < QUIET_LOOKS {
-                stopped = self
-                    .bell
-                    .wait_timeout(stopped, pause)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0;
-            } else {
+            let may_sleep = quiet >= QUIET_LOOKS && {
                 self.asleep.store(true, Ordering::Relaxed);
                 fence(Ordering::SeqCst);
                 let unchanged = |(worker, (before, _)): (&Arc<Worker>, &(u64, u32))| {
                     worker.progress() == *before && before % 2 == 0
                 };
-                if workers.iter().zip(&seen).all(unchanged) {
-                    let asleep =
-                        |stopped: &mut bool| !*stopped && self.asleep.load(Ordering::Acquire);
-                    stopped = self
-                        .bell
-                        .wait_while(stopped, asleep)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
+                workers.iter().zip(&seen).all(unchanged)
+            };
+            stopped = if may_sleep {
+                let asleep = |stopped: &mut bool| !*stopped && self.asleep.load(Ordering::Acquire);
+                self.bell
+                    .wait_while(stopped, asleep)
+                    .unwrap_or_else(PoisonError::into_inner)
+            } else {
+                // Also beside a handler that is stuck for good, because no thread is to be had:
+                // the lock must be let go of, or the next to ring or to stop us waits for ever.
                 self.asleep.store(false, Ordering::Relaxed);
-            }
-            quiet += 1;
+                self.bell
+                    .wait_timeout(stopped, pause)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            };
+            self.asleep.store(false, Ordering::Relaxed);
+            quiet = quiet.saturating_add(1);
             for (worker, (before, looks)) in workers.iter().zip(&mut seen) {
                 let progress = worker.progress();
                 if progress != *before {

@@ -96,6 +96,20 @@ fn who_is_stuck_is_named() {
     assert_eq!(node.stop().unwrap().took, report.took);
 }
 
+/// F10: a stopped node has no spare threads, so that its watchdog looks at the stuck handler in
+/// vain, more often than it takes until it would like to sleep.
+#[test]
+fn a_handler_that_is_stuck_for_good_does_not_hold_up_the_stop() {
+    let builder = NodeBuilder::new("lab@localhost").workers(1);
+    let builder = builder.stuck_after(Some(Duration::from_millis(8)));
+    let node = builder.stop_deadline(Duration::ZERO).start().unwrap();
+    let sluggard = Handle::new(&node);
+    let _release = block(&sluggard);
+    let (done, over) = bounded(1);
+    thread::spawn(move || done.send(node.stop().unwrap()).unwrap());
+    assert_eq!(hear(&over).stuck.len(), 1);
+}
+
 #[test]
 fn a_stopped_node_starts_nothing() {
     let node = node(1);
