@@ -11,7 +11,7 @@
 # New inputs go to fuzz/corpus, crashes to fuzz/artifacts; neither is committed.
 set -eu
 cd "$(dirname "$0")"
-targets='decode options round_trip'
+targets='decode options round_trip switch'
 
 # What cargo-fuzz passes, less the sanitizer: the code has no unsafe, so memory is not in question.
 # The bootstrap variable lets the stable compiler take the one pass that is not stable.

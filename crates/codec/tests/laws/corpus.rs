@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::draw;
+use crate::check;
 
 /// Runs `law` on every file of a corpus; see `fuzz/README.md` for how it came about.
 fn replay(target: &str, law: fn(&[u8])) {
@@ -21,15 +21,21 @@ fn replay(target: &str, law: fn(&[u8])) {
 
 #[test]
 fn decode() {
-    replay("decode", draw::check_decode);
+    replay("decode", check::check_decode);
 }
 
 #[test]
 fn options() {
-    replay("options", draw::check_options);
+    replay("options", check::check_options);
 }
 
 #[test]
 fn round_trip() {
-    replay("round_trip", draw::check_round_trip);
+    replay("round_trip", check::check_round_trip);
+}
+
+#[test]
+fn switch() {
+    replay("switch", check::check_switch);
+    replay("switch", check::check_switch_between);
 }

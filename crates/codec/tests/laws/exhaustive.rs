@@ -1,6 +1,7 @@
 //! Every header that fits in sixteen bytes, with every length that is on an edge.
 
-use crate::draw::{Draw, decode_in_pieces};
+use crate::check::decode_in_pieces;
+use crate::draw::Draw;
 use crate::spec::{Prefix, Spec};
 
 const MAX: usize = 40;

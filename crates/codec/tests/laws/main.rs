@@ -1,5 +1,6 @@
 //! Laws that hold for every framing, every option, every stream and every way to cut it.
 
+mod check;
 mod corpus;
 mod draw;
 mod exhaustive;

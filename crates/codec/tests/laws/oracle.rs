@@ -10,7 +10,8 @@ use proptest::prelude::{ProptestConfig, any};
 use proptest::test_runner::{TestCaseError, TestRunner};
 use tokio_util::codec::{Decoder as _, Encoder as _, LengthDelimitedCodec};
 
-use crate::draw::{Draw, decode_in_pieces};
+use crate::check::decode_in_pieces;
+use crate::draw::Draw;
 use crate::spec::{Prefix, Spec};
 
 /// The most a frame has; every length that is drawn stays below.
