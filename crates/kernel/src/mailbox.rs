@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::actor::Down;
 use crate::error::SendError;
+use crate::guard::caught;
 use crate::guard::contain;
 use crate::id::{Pid, Target};
 use crate::message::{Receipt, Source};
@@ -61,6 +62,13 @@ pub(crate) struct Mailbox<M> {
     capacity: u64,
 }
 
+/// Why a push put nothing into the mailbox.
+pub(crate) enum Refused<T> {
+    Send(SendError<T>),
+    /// Converting the message panicked; it is gone.
+    Conversion(Reason),
+}
+
 /// What a push asks of the caller.
 #[must_use = "an idle process must be put on its worker's run queue"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,52 +107,37 @@ impl<M> Mailbox<M> {
         }
     }
 
+    /// The conversion may be the user's, and is made under the lock; what it breaks is the
+    /// process that takes such messages, never the sender.
     pub(crate) fn push<T>(
         &self,
         from: Source,
         receipt: Receipt,
         message: T,
-    ) -> Result<Pushed, SendError<T>>
+        whatever_the_bound: bool,
+    ) -> Result<Pushed, Refused<T>>
     where
         M: From<T>,
     {
         let mut lanes = lock(&self.lanes);
         if lanes.closed {
-            return Err(SendError::Terminated(message));
+            return Err(Refused::Send(SendError::Terminated(message)));
         }
-        if self.is_full(&lanes) {
-            return Err(SendError::Full(message));
+        if !whatever_the_bound && self.is_full(&lanes) {
+            return Err(Refused::Send(SendError::Full(message)));
         }
-        // First, because it may panic.
-        let message = message.into();
-        lanes.pushed += 1;
-        lanes.main.push_back(Entry {
-            from,
-            receipt,
-            message,
-        });
-        Ok(Pushed::now_scheduled(&mut lanes.scheduled))
-    }
-
-    /// Takes the message whatever the bound, as long as the process lives.
-    pub(crate) fn push_always<T>(&self, from: Source, message: T) -> Result<Pushed, SendError<T>>
-    where
-        M: From<T>,
-    {
-        let mut lanes = lock(&self.lanes);
-        if lanes.closed {
-            return Err(SendError::Terminated(message));
+        match caught(|| Ok(M::from(message))) {
+            Ok(message) => {
+                lanes.pushed += 1;
+                lanes.main.push_back(Entry {
+                    from,
+                    receipt,
+                    message,
+                });
+                Ok(Pushed::now_scheduled(&mut lanes.scheduled))
+            }
+            Err(reason) => Err(Refused::Conversion(reason)),
         }
-        // First, because it may panic.
-        let message = message.into();
-        lanes.pushed += 1;
-        let receipt = Receipt::NONE;
-        lanes.main.push_back(Entry {
-            from,
-            receipt,
-            message,
-        });
-        Ok(Pushed::now_scheduled(&mut lanes.scheduled))
     }
 
     /// Converts under the lock, after the mailbox is known to take the message: what is refused

@@ -197,7 +197,12 @@ pub trait Sink<T>: Send + Sync {
     /// # Errors
     ///
     /// Gives the message back if the process has ended.
-    fn deliver_always(&self, from: Source, message: T) -> Result<(), SendError<T>>;
+    fn deliver_always(
+        &self,
+        from: Source,
+        receipt: Receipt,
+        message: T,
+    ) -> Result<(), SendError<T>>;
 
     /// The process behind it.
     fn pid(&self) -> Pid;

@@ -171,7 +171,11 @@ impl MetaScope {
     ///
     /// `None` if there is no such process, or if it does not take such messages.
     pub fn find<T: 'static>(&self, target: &Target) -> Option<Arc<dyn Sink<T>>> {
-        self.node.registry.resolve(target)?.sink_for::<T>()
+        let process = self.node.registry.resolve(target)?;
+        if process.core().is_ending() {
+            return None;
+        }
+        process.sink_for::<T>()
     }
 
     /// The name that a process is registered under.

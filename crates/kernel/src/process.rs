@@ -11,7 +11,7 @@ use crate::error::{RelationError, SendError};
 use crate::guard::{caught, contain};
 use crate::id::{Alias, Name, Pid, Target};
 use crate::info::ProcessInfo;
-use crate::mailbox::{Entry, Mailbox, Pushed, Signal};
+use crate::mailbox::{Entry, Mailbox, Pushed, Refused, Signal};
 use crate::message::{Envelope, Protocol, Receipt, Sink, Source};
 use crate::meta::{MetaExit, RoomWaiter};
 use crate::node::{NodeInner, count_as_handler};
@@ -155,6 +155,22 @@ impl<A: Actor> Process<A> {
         self.me
             .upgrade()
             .expect("whoever calls this holds a reference")
+    }
+
+    /// What follows from a push. A process whose conversion panicked ends as if its handler had.
+    #[inline]
+    fn pushed<T>(&self, pushed: Result<Pushed, Refused<T>>) -> Result<(), SendError<T>> {
+        match pushed {
+            Ok(pushed) => {
+                self.follow_up(pushed);
+                Ok(())
+            }
+            Err(Refused::Send(error)) => Err(error),
+            Err(Refused::Conversion(reason)) => {
+                AnyProcess::signal(self, Signal::ordered(self.core.pid, reason));
+                Ok(())
+            }
+        }
     }
 
     fn follow_up(&self, pushed: Pushed) {
@@ -440,15 +456,16 @@ where
     A::Msg: From<T>,
 {
     fn deliver(&self, from: Source, receipt: Receipt, message: T) -> Result<(), SendError<T>> {
-        let pushed = self.mailbox.push(from, receipt, message)?;
-        self.follow_up(pushed);
-        Ok(())
+        self.pushed(self.mailbox.push(from, receipt, message, false))
     }
 
-    fn deliver_always(&self, from: Source, message: T) -> Result<(), SendError<T>> {
-        let pushed = self.mailbox.push_always(from, message)?;
-        self.follow_up(pushed);
-        Ok(())
+    fn deliver_always(
+        &self,
+        from: Source,
+        receipt: Receipt,
+        message: T,
+    ) -> Result<(), SendError<T>> {
+        self.pushed(self.mailbox.push(from, receipt, message, true))
     }
 
     fn pid(&self) -> Pid {

@@ -213,7 +213,7 @@ fn a_notice_goes_past_the_bound() {
         .ok()
         .unwrap();
     for n in 2..5 {
-        sink.deliver_always(Source::Outside, Msg::Number(n))
+        sink.deliver_always(Source::Outside, Receipt::NONE, Msg::Number(n))
             .ok()
             .unwrap();
     }

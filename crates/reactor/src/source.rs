@@ -163,7 +163,6 @@ impl<O: Os, C> SourceIo<'_, O, C> {
             // with an open write side it may live on for hours.
             Ok(0) => {
                 self.flags.clear(Flags::READABLE);
-                self.flags.set(Flags::TOLD_HANGUP);
                 Ok(ReadOutcome::Eof)
             }
             Ok(n) => {

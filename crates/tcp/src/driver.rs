@@ -158,6 +158,15 @@ impl<O: Os> TcpDriver<O> {
 
     /// Closes the socket, and only then tells anyone.
     fn end(&mut self, token: Token, reason: DisconnectReason) {
+        if let Some(SourceMut {
+            data: Owned::Connection(connection),
+            mut io,
+        }) = self.reactor.source(token)
+            && connection.shared.queued() > 0
+        {
+            // Bytes are dropped: an end in good order would hide that from the peer.
+            let _not_connected = io.set_reset_on_close();
+        }
         match self.reactor.remove(token) {
             Some(Owned::Connection(mut connection)) => {
                 if connection.is_lingering() {
@@ -240,16 +249,18 @@ impl<O: Os> TcpDriver<O> {
     }
 
     fn told(&mut self, token: Token, what: Tell) {
+        if let Some(Owned::Connecting(connecting)) = self.reactor.data(token)
+            && connecting.is_shut()
+        {
+            return self.end(token, DisconnectReason::Closed);
+        }
         if let Tell::Exit(why) = what {
             return self.exit(token, *why);
         }
         self.with(token, |connection, io| match what {
             Tell::Flush => connection.flush(io),
             Tell::Room => connection.room(io),
-            Tell::Pause => {
-                connection.pause(io);
-                Fate::Lives
-            }
+            Tell::Pause => connection.pause(io),
             Tell::Exit(_) => Fate::Lives,
         });
     }

@@ -83,8 +83,9 @@ pub struct WriteMarks {
     /// Above it a write says [`Written::Throttled`](crate::Written::Throttled). 256 KiB by
     /// default.
     pub high: usize,
-    /// A write that would go above it ends the connection. A single message goes whatever its
-    /// size if nothing else is waiting. 1 MiB by default.
+    /// A write that would go above it ends the connection. A message goes whatever its size while
+    /// no more than the low mark is waiting, and so do answers that a handler writes to the
+    /// connection it was called for, until the system refuses some. 1 MiB by default.
     pub hard: usize,
 }
 

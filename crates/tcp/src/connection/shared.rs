@@ -117,6 +117,8 @@ pub(crate) struct Shared {
     throttled: AtomicBool,
     /// The owner does not want to read.
     paused: AtomicBool,
+    /// The system has not taken everything that it was offered.
+    blocked: AtomicBool,
 }
 
 /// No token yet. A token's bits are never all ones.
@@ -136,6 +138,7 @@ impl Shared {
             watched: AtomicBool::new(false),
             throttled: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
         }
     }
 
@@ -216,13 +219,26 @@ impl Shared {
             return Written::Ended;
         }
         let waiting = self.waiting(&queue);
-        if waiting > 0 && waiting.saturating_add(len) > self.group.options.marks.hard {
+        if self.is_too_much(waiting, len) {
             queue.shut = Some(Shut::Slow);
             self.announce(queue);
             return Written::Ended;
         }
         push(&mut queue);
         self.accepted(queue, waiting, len)
+    }
+
+    /// Whether the hard mark would be passed by more than one message.
+    ///
+    /// What the owner writes in the turn in which it was read is exempt as long as the system has
+    /// refused nothing: it was never offered, so it says nothing about the peer, and its amount is
+    /// bounded by what was read.
+    #[inline]
+    fn is_too_much(&self, waiting: usize, len: usize) -> bool {
+        let marks = &self.group.options.marks;
+        waiting > marks.low
+            && waiting.saturating_add(len) > marks.hard
+            && (self.blocked.load(Ordering::Relaxed) || !self.watched.load(Ordering::Relaxed))
     }
 
     pub(crate) fn try_write(&self, bytes: Bytes) -> Result<Written, TryWriteError> {
@@ -232,7 +248,7 @@ impl Shared {
             return Err(TryWriteError::Ended(bytes));
         }
         let waiting = self.waiting(&queue);
-        if waiting > 0 && waiting.saturating_add(len) > self.group.options.marks.hard {
+        if self.is_too_much(waiting, len) {
             // Whoever was refused waits for room, also where the high mark is not passed. The
             // driver may have sent everything just now, and then has to look once more.
             self.throttled.store(true, Ordering::Relaxed);
@@ -325,6 +341,18 @@ impl Shared {
         let _again = self.addrs.set(Addrs { peer, local });
     }
 
+    pub(crate) fn set_blocked(&self, blocked: bool) {
+        self.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    /// Whether the owner wants an end, for a connection that is not there yet.
+    pub(crate) fn is_shut(&self) -> bool {
+        matches!(
+            self.queue().shut,
+            Some(Shut::Close | Shut::Reset | Shut::Slow)
+        )
+    }
+
     pub(crate) fn watch(&self) {
         self.watched.store(true, Ordering::Relaxed);
     }
@@ -359,6 +387,7 @@ impl Shared {
     /// Whether a throttled writer can go on; it is told once.
     pub(crate) fn release_throttled(&self) -> bool {
         let queue = self.queue();
+        // From here on any one message is taken.
         let room = self.waiting(&queue) <= self.group.options.marks.low;
         room && self.throttled.swap(false, Ordering::Relaxed)
     }
@@ -455,12 +484,9 @@ impl MetaPort for Shared {
     }
 
     fn exit(&self, why: MetaExit) {
-        let mut queue = self.queue();
-        if self.token.load(Ordering::Acquire) == NO_TOKEN {
-            queue.early_exit = Some(Box::new(why));
-            return;
-        }
-        drop(queue);
+        // Kept here as well: an attempt that moves on to its next address gets another token, and
+        // what was told to the old one reaches nobody.
+        self.queue().early_exit = Some(Box::new(why.clone()));
         self.tell(Tell::Exit(Box::new(why)));
     }
 

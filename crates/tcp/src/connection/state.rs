@@ -13,13 +13,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use socktree_codec::Decoder;
-use socktree_kernel::{MetaLife, Sink};
-use socktree_reactor::{Os, SourceIo};
+use socktree_kernel::{MetaLife, Receipt, Sink};
+use socktree_reactor::{Os, SourceIo, Token};
 
 use crate::conn::Conn;
 use crate::connection::Shared;
 use crate::event::{DisconnectReason, TcpEvent};
-use crate::options::ConnectionOptions;
+use crate::options::{ConnectionOptions, MESSAGE_OVERHEAD};
 
 /// What is to become of a connection after a step.
 #[must_use]
@@ -80,6 +80,8 @@ struct Pressure {
     linger: Option<Instant>,
     /// How much was read and thrown away.
     discarded: usize,
+    /// Nothing can be written any more; what the peer has sent is still read.
+    broken: Option<DisconnectReason>,
 }
 
 /// What a new connection needs.
@@ -161,15 +163,30 @@ impl Connection {
 
     // What the owner is told.
 
-    /// Tells the owner something that it must not miss. An owner that has ended misses nothing.
-    fn notify(&self, event: TcpEvent) {
-        let _gone = self.sink.deliver_always(self.shared.source(), event);
+    /// Tells the owner something that it must not miss, and that it may answer: the end of the
+    /// peer's direction waits until it has been handled. An owner that has ended misses nothing.
+    fn notify(&mut self, token: Token, event: TcpEvent) {
+        if self.life.is_none() {
+            return;
+        }
+        let receipt = Receipt {
+            token: token.to_bits(),
+            amount: MESSAGE_OVERHEAD,
+        };
+        let source = self.shared.source();
+        if self.sink.deliver_always(source, receipt, event).is_ok() {
+            self.in_use = self.in_use.saturating_add(MESSAGE_OVERHEAD);
+        }
     }
 
     /// The connection is there: the owner is told before anything can be read.
-    pub(crate) fn announce(&mut self) {
+    pub(crate) fn announce<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
         self.phase = Phase::Open;
-        self.notify(TcpEvent::Connect { conn: self.conn() });
+        let conn = self.conn();
+        self.notify(io.token(), TcpEvent::Connect { conn });
+        if self.shared.is_paused() {
+            self.pause_for_owner(io);
+        }
     }
 
     /// The last the owner hears. The alias is gone when its watchers are told, and the handle
@@ -181,11 +198,14 @@ impl Connection {
         self.shared.close();
         let exit = reason.to_exit();
         let conn = self.conn();
-        self.notify(if failed_to_connect {
+        let event = if failed_to_connect {
             TcpEvent::ConnectFailed { conn, reason }
         } else {
             TcpEvent::Disconnect { conn, reason }
-        });
+        };
+        let _gone = self
+            .sink
+            .deliver_always(self.shared.source(), Receipt::NONE, event);
         life.end(&exit);
     }
 
@@ -218,6 +238,7 @@ impl Connection {
                 && p.owner_stall.is_none()
                 && p.linger.is_none()
                 && p.write_stall.is_none()
+                && p.broken.is_none()
         };
         if self.pressure.as_deref().is_some_and(idle) {
             self.pressure = None;

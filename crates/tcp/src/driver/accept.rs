@@ -101,6 +101,7 @@ impl<O: Os> TcpDriver<O> {
         let Ok(life) = life else {
             // Parent or owner have just ended, so nobody is there to be told.
             server.count_ended();
+            server.count_abandoned();
             drop(stream);
             return self.reactor.descriptor_freed();
         };
@@ -110,20 +111,24 @@ impl<O: Os> TcpDriver<O> {
             life,
             connecting: false,
         };
-        let mut connection = Box::new(Connection::new(birth));
-        connection.announce();
+        let connection = Box::new(Connection::new(birth));
         match self.reactor.adopt(stream, Owned::Connection(connection)) {
             Ok(token) => {
-                if let Some(why) = shared.begin(token) {
+                let exit = shared.begin(token);
+                // Nothing is read before the next event is asked for, so this comes first. And
+                // the owner may have written by then, on another thread.
+                self.with(token, |connection, io| {
+                    connection.announce(io);
+                    connection.flush(io)
+                });
+                if let Some(why) = exit {
                     self.exit(token, *why);
                 }
-                // The owner may have written in the meantime, on another thread.
-                self.with(token, |connection, io| connection.flush(io));
             }
             Err(RegisterError { error, data }) => {
                 server.count_ended();
                 if let Owned::Connection(mut connection) = data {
-                    connection.tell_end(DisconnectReason::from_io(&error), false);
+                    connection.end_silently(&DisconnectReason::from_io(&error));
                 }
             }
         }

@@ -21,6 +21,11 @@ pub(crate) struct Connecting {
 }
 
 impl Connecting {
+    /// Whether the owner has given it up.
+    pub(super) fn is_shut(&self) -> bool {
+        self.connection.shared.is_shut()
+    }
+
     /// Nothing came of it: whoever waits is told, or the owner.
     pub(super) fn fail(self, reason: DisconnectReason) {
         let Self {
@@ -154,7 +159,7 @@ impl<O: Os> TcpDriver<O> {
                 return self.end(token, DisconnectReason::from_io(&error));
             }
         }
-        connection.announce();
+        connection.announce(&mut io);
         *data = Owned::Connection(Box::new(connection));
         if let Some(tell) = tell {
             let _nobody_waits = tell.send(Ok(()));

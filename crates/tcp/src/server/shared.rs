@@ -141,6 +141,11 @@ impl ServerShared {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Accepted for an owner that has ended since.
+    pub(crate) fn count_abandoned(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_ended(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }

@@ -11,7 +11,10 @@ use crate::event::{DisconnectReason, TcpEvent};
 impl Connection {
     /// The peer has ended its direction. Whatever it sent is delivered, handled and answered
     /// before the connection ends.
-    pub(super) fn half_closed(&mut self) -> Fate {
+    pub(super) fn half_closed<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        if self.pressure.as_ref().is_some_and(|p| p.broken.is_some()) {
+            return Fate::Ends(self.broken(DisconnectReason::Reset));
+        }
         let refused = self.pressure.as_ref().is_some_and(|p| p.refused.is_some());
         let undelivered = self.backlog || refused;
         match self.phase {
@@ -28,7 +31,8 @@ impl Connection {
                 }
                 if self.options().half_open && !self.fin_sent {
                     if !std::mem::replace(&mut self.eof_told, true) {
-                        self.notify(TcpEvent::Eof { conn: self.conn() });
+                        let conn = self.conn();
+                        self.notify(io.token(), TcpEvent::Eof { conn });
                     }
                     return Fate::Lives;
                 }
@@ -66,6 +70,7 @@ impl Connection {
         self.pressure().linger = until;
         // Read and thrown away from now on: unread bytes would turn our close into a reset.
         self.pressure().refused = None;
+        self.pressure().owner_stall = None;
         self.backlog = false;
         self.held_at_close = self.hold & !Hold::DONE;
         self.release_reads(io, self.hold & !Hold::DONE);
@@ -98,11 +103,12 @@ impl Connection {
             Phase::Open | Phase::Closing => {}
         }
         let taken = self.shared.take();
+        let nothing_new = taken.first.is_empty();
         if let Err(error) = self.send(io, taken.first, taken.rest) {
             return Fate::Ends(DisconnectReason::from_io(&error));
         }
         self.fin_wanted = true;
-        if !self.is_blocked() && (self.eof || self.is_quiet(io)) {
+        if !self.is_blocked() && (self.eof || nothing_new && self.is_quiet(io)) {
             return Fate::Ends(reason);
         }
         if !self.is_blocked() && !self.fin_sent {
@@ -127,6 +133,9 @@ impl Connection {
             return Fate::Ends(DisconnectReason::MailboxFull);
         }
         if over(pressure.linger) {
+            if pressure.broken.is_some() {
+                return Fate::Ends(self.broken(DisconnectReason::Reset));
+            }
             return match self.phase {
                 Phase::Connecting => Fate::Ends(DisconnectReason::ConnectTimeout),
                 _ if self.is_blocked() => Fate::Resets(DisconnectReason::WriteTimeout),
@@ -143,12 +152,21 @@ impl Connection {
         if self.is_blocked() || self.phase != Phase::Open {
             return self.writable(io);
         }
+        if self.eof {
+            // Half-open, and now gone: nobody would tell the owner otherwise.
+            return Fate::Ends(if self.fin_sent {
+                DisconnectReason::PeerClosed
+            } else {
+                DisconnectReason::Reset
+            });
+        }
         Fate::Lives
     }
 
-    /// Whether the peer is in the middle of nothing, as far as we know: then a plain close is safe.
-    /// Where bytes are unread, or may follow, it would reset the connection and could take our
-    /// last answer with it (RFC 1122, 4.2.2.13).
+    /// Whether nothing is going on, as far as we know, so that a connection that has to go because
+    /// a process ended can be closed at once. Where bytes are unread, or may follow, a plain close
+    /// would reset the connection and could take our last answer with it (RFC 1122, 4.2.2.13);
+    /// that is why an owner's own close always waits for the peer's end.
     pub(super) fn is_quiet<O: Os, C>(&self, io: &SourceIo<'_, O, C>) -> bool {
         let held = self.held_at_close | self.hold & !Hold::DONE;
         !io.is_readable() && held == 0 && self.in_use == 0 && self.decoder.pending() == 0

@@ -15,8 +15,11 @@ use crate::event::{DisconnectReason, TcpEvent};
 use crate::options::{MESSAGE_OVERHEAD, Overflow};
 
 /// How much a closed connection reads and throws away, so that its last answer is not lost to the
-/// reset that unread bytes would cause.
-const DISCARD_AT_MOST: usize = 64 * 1024;
+/// reset that unread bytes would cause. The time for it is bounded as well.
+const DISCARD_AT_MOST: usize = 16 << 20;
+
+/// Why no message is delivered although one may be there.
+const NO_MESSAGES: u8 = Hold::CREDIT | Hold::MAILBOX | Hold::OWNER;
 
 impl Connection {
     /// Reads once.
@@ -51,10 +54,10 @@ impl Connection {
             Ok(ReadOutcome::Eof) => {
                 self.eof = true;
                 self.hold_reads(io, Hold::DONE);
-                self.half_closed()
+                self.half_closed(io)
             }
             Ok(ReadOutcome::WouldBlock) => Fate::Lives,
-            Err(error) => Fate::Ends(DisconnectReason::from_io(&error)),
+            Err(error) => Fate::Ends(self.broken(DisconnectReason::from_io(&error))),
         }
     }
 
@@ -78,7 +81,7 @@ impl Connection {
         let mut fate = Fate::Lives;
         let mut feed = decoder.feed(buffer);
         loop {
-            if self.hold & (Hold::CREDIT | Hold::MAILBOX) != 0 {
+            if self.hold & NO_MESSAGES != 0 || self.shared.is_paused() {
                 self.backlog = true;
                 break;
             }
@@ -117,7 +120,7 @@ impl Connection {
                 pressure.owner_stall = None;
             }
         }
-        while self.backlog && self.hold & (Hold::CREDIT | Hold::MAILBOX) == 0 {
+        while self.backlog && self.hold & NO_MESSAGES == 0 {
             let decoder = &mut self.decoder;
             let next = catch_unwind(AssertUnwindSafe(|| decoder.next_pending()));
             let Ok(next) = next else {
@@ -205,9 +208,10 @@ impl Connection {
         if self.hold & Hold::MAILBOX == 0 {
             self.pressure().owner_stall = None;
             self.rearm(io);
+            self.drop_pressure();
         }
         match fate {
-            Fate::Lives if self.eof => self.half_closed(),
+            Fate::Lives if self.eof => self.half_closed(io),
             fate => fate,
         }
     }
@@ -234,11 +238,24 @@ impl Connection {
     }
 
     /// The owner has paused or resumed reading.
-    pub(crate) fn pause<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
+    pub(crate) fn pause<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
         if self.shared.is_paused() {
+            self.pause_for_owner(io);
+            return Fate::Lives;
+        }
+        self.release_reads(io, Hold::OWNER);
+        if self.phase != Phase::Open {
+            return Fate::Lives;
+        }
+        match self.work_off(io) {
+            Fate::Lives if self.eof => self.half_closed(io),
+            fate => fate,
+        }
+    }
+
+    pub(super) fn pause_for_owner<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
+        if self.phase == Phase::Open {
             self.hold_reads(io, Hold::OWNER);
-        } else {
-            self.release_reads(io, Hold::OWNER);
         }
     }
 

@@ -29,10 +29,11 @@ impl Connection {
             return fate;
         }
         if let Err(error) = self.send(io, first, rest) {
-            return Fate::Ends(DisconnectReason::from_io(&error));
+            return self.write_failed(io, &error);
         }
         if self.shared.is_throttled() && self.shared.release_throttled() {
-            self.notify(TcpEvent::Writable { conn: self.conn() });
+            let conn = self.conn();
+            self.notify(io.token(), TcpEvent::Writable { conn });
         }
         self.flushed(io)
     }
@@ -68,9 +69,41 @@ impl Connection {
         if let Some(sending) = waiting
             && let Err(error) = self.send_all(io, sending)
         {
-            return Fate::Ends(DisconnectReason::from_io(&error));
+            return self.write_failed(io, &error);
         }
         self.flush(io)
+    }
+
+    /// Nothing can be written any more. What the peer had sent before may still be there, and is
+    /// read and delivered before the connection ends.
+    #[cold]
+    pub(super) fn write_failed<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        error: &io::Error,
+    ) -> Fate {
+        let reason = DisconnectReason::from_io(error);
+        if self.phase != Phase::Open || self.eof {
+            return Fate::Ends(reason);
+        }
+        self.shared.close();
+        self.shared.set_blocked(false);
+        let linger = self.options().linger;
+        let until = self.shared.group().scope.now().checked_add(linger);
+        let pressure = self.pressure();
+        pressure.sending = VecDeque::new();
+        pressure.write_stall = None;
+        pressure.linger = until;
+        pressure.broken.get_or_insert(reason);
+        self.rearm(io);
+        self.release_reads(io, Hold::WRITES);
+        Fate::Lives
+    }
+
+    /// The reason of the end: that of a failed write, if there was one.
+    pub(super) fn broken(&self, otherwise: DisconnectReason) -> DisconnectReason {
+        let broken = self.pressure.as_ref().and_then(|p| p.broken.clone());
+        broken.unwrap_or(otherwise)
     }
 
     pub(super) fn is_blocked(&self) -> bool {
@@ -164,11 +197,13 @@ impl Connection {
         if progress || pressure.write_stall.is_none() {
             pressure.write_stall = give_up;
         }
+        self.shared.set_blocked(true);
         self.rearm(io);
     }
 
     pub(super) fn unblocked<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
         self.pressure().write_stall = None;
+        self.shared.set_blocked(false);
         self.rearm(io);
         self.drop_pressure();
     }
@@ -186,7 +221,7 @@ impl Connection {
             }
             return Fate::Lives;
         }
-        if self.phase == Phase::Closing && (self.eof || self.is_quiet(io)) {
+        if self.phase == Phase::Closing && self.eof {
             return Fate::Ends(DisconnectReason::Closed);
         }
         if (self.fin_wanted || self.phase == Phase::Closing) && !self.fin_sent {
@@ -199,7 +234,7 @@ impl Connection {
             Phase::Connecting => Fate::Lives,
             Phase::Lingering => self.end_if_eof(DisconnectReason::Closed),
             Phase::Closing => Fate::Lingers(DisconnectReason::Closed),
-            Phase::Open if self.eof => self.half_closed(),
+            Phase::Open if self.eof => self.half_closed(io),
             Phase::Open => Fate::Lives,
         }
     }
