@@ -112,7 +112,8 @@ impl TcpConnection {
 }
 
 impl<R> TcpConnection<R> {
-    /// How long it may take, looking up the name included. 10 seconds by default.
+    /// How long it may take. 10 seconds by default. The time that looking up a name takes counts,
+    /// but the lookup itself cannot be interrupted and may take longer (getaddrinfo(3)).
     #[must_use]
     pub fn connect_timeout(mut self, at_most: Duration) -> Self {
         self.timeout = at_most;

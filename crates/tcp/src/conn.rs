@@ -127,8 +127,8 @@ impl Conn {
         self.0.shut(Shut::Write);
     }
 
-    /// Stops reading, so that TCP slows the peer, until [`resume`](Self::resume). A message or
-    /// two that were read before may still come.
+    /// Stops reading, so that TCP slows the peer, until [`resume`](Self::resume). Messages that
+    /// are in the owner's mailbox already still come: at most the read credit's worth.
     pub fn pause(&self) {
         self.0.pause(true);
     }

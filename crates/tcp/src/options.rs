@@ -196,7 +196,9 @@ macro_rules! connection_options {
         }
 
         /// Whether the owner may go on writing after the peer has ended its direction. Off by
-        /// default: then answers to what was received still go out, and the connection ends.
+        /// default: then what the owner's handlers write while they handle what was received still
+        /// goes out, and the connection ends. An owner that answers later, from a timer or with
+        /// the help of another process, wants it on, and closes the connection itself.
         #[must_use]
         pub fn half_open(mut self, on: bool) -> Self {
             self.options.half_open = on;

@@ -78,9 +78,8 @@ pub struct TcpServer<R = ToParent> {
 }
 
 impl TcpServer {
-    /// A server on this address. Port 0 lets the system choose; see [`TcpHandle`] for what it chose.
-    ///
-    /// [`TcpHandle`]: ServerHandle::local_addr
+    /// A server on this address. Port 0 lets the system choose; [`ServerHandle::local_addr`] says
+    /// what it chose.
     pub fn bind(endpoint: impl Into<Endpoint>) -> Self {
         Self {
             endpoint: endpoint.into(),
@@ -124,6 +123,8 @@ impl TcpServer {
     /// Starts a process for each connection, which owns it. The processes end with the parent;
     /// let each end itself when its connection does, by returning
     /// [`Reason::Normal`](socktree_kernel::Reason::Normal) for the `Disconnect`.
+    ///
+    /// `make` runs on the event loop's own thread and must not block; the actor's `init` may.
     #[must_use]
     pub fn per_connection<A: Actor>(
         self,

@@ -96,6 +96,9 @@ impl<O: Os> TcpDriver<O> {
                     if let Some(why) = shared.begin(token) {
                         self.exit(token, *why);
                     }
+                    if shared.is_shut() {
+                        self.end(token, DisconnectReason::Closed);
+                    }
                     return;
                 }
                 Err(RegisterError { error, data }) => {

@@ -1,6 +1,6 @@
 //! How a connection ends: by the peer, by the owner, by a deadline, by the end of a process.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socktree_codec::FrameError;
 use socktree_reactor::{Os, SourceIo};
@@ -8,10 +8,13 @@ use socktree_reactor::{Os, SourceIo};
 use super::{Connection, Fate, Hold, Phase};
 use crate::event::{DisconnectReason, TcpEvent};
 
+/// How long a connection that has ended its direction waits for the peer to end the other.
+const PEERS_END: Duration = Duration::from_secs(2);
+
 impl Connection {
     /// The peer has ended its direction. Whatever it sent is delivered, handled and answered
     /// before the connection ends.
-    pub(super) fn half_closed<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+    pub(super) fn half_closed<O: Os, C>(&mut self, io: &SourceIo<'_, O, C>) -> Fate {
         if self.pressure.as_ref().is_some_and(|p| p.broken.is_some()) {
             return Fate::Ends(self.broken(DisconnectReason::Reset));
         }
@@ -77,6 +80,18 @@ impl Connection {
         self.rearm(io);
     }
 
+    /// Everything is handed over: from here on the peer only has to take it, and to end its own
+    /// direction. One that keeps its end open does not hold us up for the whole linger.
+    pub(super) fn wait_for_peers_end<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
+        let until = self.shared.group().scope.now().checked_add(PEERS_END);
+        if let Some(pressure) = &mut self.pressure
+            && let Some(linger) = pressure.linger
+        {
+            pressure.linger = until.map(|until| until.min(linger));
+            self.rearm(io);
+        }
+    }
+
     /// The owner is told, and the socket stays for a while.
     pub(crate) fn linger<O: Os, C>(
         &mut self,
@@ -87,6 +102,9 @@ impl Connection {
             self.set_linger(io);
         }
         self.phase = Phase::Lingering;
+        if self.fin_sent {
+            self.wait_for_peers_end(io);
+        }
         self.tell_end(reason, false);
     }
 

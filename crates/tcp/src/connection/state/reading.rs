@@ -120,7 +120,7 @@ impl Connection {
                 pressure.owner_stall = None;
             }
         }
-        while self.backlog && self.hold & NO_MESSAGES == 0 {
+        while self.backlog && self.hold & NO_MESSAGES == 0 && !self.shared.is_paused() {
             let decoder = &mut self.decoder;
             let next = catch_unwind(AssertUnwindSafe(|| decoder.next_pending()));
             let Ok(next) = next else {

@@ -229,6 +229,7 @@ impl Connection {
             if let Err(error) = io.shutdown_write() {
                 return Fate::Ends(DisconnectReason::from_io(&error));
             }
+            self.wait_for_peers_end(io);
         }
         match self.phase {
             Phase::Connecting => Fate::Lives,
