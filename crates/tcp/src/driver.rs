@@ -250,7 +250,7 @@ impl<O: Os> TcpDriver<O> {
 
     fn told(&mut self, token: Token, what: Tell) {
         if let Some(Owned::Connecting(connecting)) = self.reactor.data(token)
-            && connecting.is_shut()
+            && connecting.is_given_up()
         {
             return self.end(token, DisconnectReason::Closed);
         }

@@ -345,12 +345,15 @@ impl Shared {
         self.blocked.store(blocked, Ordering::Relaxed);
     }
 
-    /// Whether the owner wants an end, for a connection that is not there yet.
-    pub(crate) fn is_shut(&self) -> bool {
-        matches!(
-            self.queue().shut,
-            Some(Shut::Close | Shut::Reset | Shut::Slow)
-        )
+    /// Whether a connection that is not there yet need not come: it was cut off, or closed before
+    /// anything was written. What was written before a close still wants to arrive.
+    pub(crate) fn is_given_up(&self) -> bool {
+        let queue = self.queue();
+        match queue.shut {
+            Some(Shut::Reset | Shut::Slow) => true,
+            Some(Shut::Close) => queue.accepted == 0,
+            Some(Shut::Write) | None => false,
+        }
     }
 
     pub(crate) fn watch(&self) {

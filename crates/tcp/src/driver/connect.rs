@@ -22,8 +22,8 @@ pub(crate) struct Connecting {
 
 impl Connecting {
     /// Whether the owner has given it up.
-    pub(super) fn is_shut(&self) -> bool {
-        self.connection.shared.is_shut()
+    pub(super) fn is_given_up(&self) -> bool {
+        self.connection.shared.is_given_up()
     }
 
     /// Nothing came of it: whoever waits is told, or the owner.
@@ -96,7 +96,7 @@ impl<O: Os> TcpDriver<O> {
                     if let Some(why) = shared.begin(token) {
                         self.exit(token, *why);
                     }
-                    if shared.is_shut() {
+                    if shared.is_given_up() {
                         self.end(token, DisconnectReason::Closed);
                     }
                     return;
