@@ -1,8 +1,11 @@
 //! What a process can do: the context that every callback gets.
 
+mod calls;
+mod timers;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::actor::Actor;
 use crate::error::{RelationError, SendError, SpawnError};
@@ -15,7 +18,6 @@ use crate::process::Process;
 use crate::reason::Reason;
 use crate::registry::AliasEntry;
 use crate::relations::Kind;
-use crate::timer::{Action, TimerRef};
 use crate::worker::{Turn, WorkerId};
 
 /// A process's hold on its node, for the length of one callback.
@@ -160,49 +162,6 @@ impl<'a, A: Actor> Ctx<'a, A> {
         message: impl Into<M>,
     ) -> Result<(), SendError<M>> {
         to.send_from(self.source(), message.into())
-    }
-
-    /// Sends a message after a delay. The timer ends with the process.
-    ///
-    /// The target is looked up when the time has come; a message that cannot be delivered then is
-    /// dropped.
-    pub fn send_after<T: Send + 'static>(
-        &mut self,
-        to: impl Into<Target>,
-        message: T,
-        delay: Duration,
-    ) -> TimerRef {
-        let core = self.process.core_ref();
-        let (process, to, from) = (self.process.arc(), to.into(), self.source());
-        // A delay beyond the end of time is never.
-        let at = core.worker.now().checked_add(delay);
-        let at = at.unwrap_or_else(|| core.worker.now() + Duration::from_secs(86_400 * 365 * 30));
-        core.worker.set_timer(at, |timer| {
-            // Noted before it is armed: when it fires, on another thread, it looks for the note.
-            core.own_timer(timer).then(|| -> Action {
-                Box::new(move || {
-                    if process.core_ref().disown_timer(timer)
-                        && let Err(error) = process.core_ref().node.send(from, &to, message)
-                    {
-                        let pid = process.core_ref().pid;
-                        log::debug!("{pid}: a timer's message to {to}: {error}");
-                    }
-                })
-            })
-        })
-    }
-
-    /// Cancels a timer. True if it really was cancelled, so that its message will never arrive;
-    /// false if it has fired, or is not one of this process's.
-    pub fn cancel(&mut self, timer: TimerRef) -> bool {
-        let core = self.process.core_ref();
-        // Whoever takes the note decides. The timer itself may be gone already, if its worker is
-        // just about to look for the note.
-        let cancelled = core.disown_timer(timer);
-        if cancelled {
-            core.worker.cancel_timer(timer);
-        }
-        cancelled
     }
 
     // Processes.

@@ -9,6 +9,9 @@ use crate::id::{Name, Pid};
 use crate::reason::Reason;
 
 /// Why a message was not taken. It always comes back.
+///
+/// In a handler, `?` makes it the reason of the process's end if the message is `Send + Sync`. For
+/// one that is not, leave the message out: `.map_err(|error| error.map(drop))?`.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError<T> {
@@ -70,6 +73,68 @@ impl<T> fmt::Display for SendError<T> {
 }
 
 impl<T> Error for SendError<T> {}
+
+/// Why a call has no answer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CallError {
+    /// No process or meta-process has this address.
+    Unknown,
+    /// The target had ended before the call reached it.
+    Terminated,
+    /// The target's mailbox is full.
+    Full,
+    /// The target does not take messages of this type.
+    NotAccepted,
+    /// A process that waits for its own answer would wait in vain.
+    ToItself,
+    /// There was no answer in time. Should it still come, nobody hears it.
+    Timeout,
+    /// Whoever held the [`Reply`](crate::Reply) let go of it unused: it does not answer, or its
+    /// handler has just failed.
+    NoReply,
+    /// Whoever held the [`Reply`](crate::Reply), in its mailbox or its state, has ended.
+    Ended(Reason),
+    /// The callee [refused](crate::Reply::refuse).
+    Refused(Reason),
+    /// The calling process was told to end while it waited.
+    Ending,
+    /// A handler calls through its [`Ctx`](crate::Ctx): any other way would stop its worker, and
+    /// could not tell a call to itself.
+    InsideHandler,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("no process or meta-process has this address"),
+            Self::Terminated => f.write_str("the target has ended"),
+            Self::Full => f.write_str("the target's mailbox is full"),
+            Self::NotAccepted => f.write_str("the target does not take messages of this type"),
+            Self::ToItself => f.write_str("a process cannot call itself"),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::NoReply => f.write_str("the target let the call go unanswered"),
+            Self::Ended(reason) => write!(f, "the target has ended: {reason}"),
+            Self::Refused(reason) => write!(f, "the target refused: {reason}"),
+            Self::Ending => f.write_str("the calling process is to end"),
+            Self::InsideHandler => f.write_str("a handler calls through its context alone"),
+        }
+    }
+}
+
+// Without a source: the reasons' texts hold their causes already.
+impl Error for CallError {}
+
+impl<T> From<&SendError<T>> for CallError {
+    fn from(error: &SendError<T>) -> Self {
+        match error {
+            SendError::Unknown(_) => Self::Unknown,
+            SendError::Terminated(_) => Self::Terminated,
+            SendError::Full(_) => Self::Full,
+            SendError::NotAccepted(_) => Self::NotAccepted,
+        }
+    }
+}
 
 /// Why a process could not be started.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! Supervised actors for plain threads: processes with mailboxes, links, monitors, timers,
+//! Supervised actors for plain threads: processes with mailboxes, calls, links, monitors, timers,
 //! supervisors and meta-processes.
 //!
 //! An [`Actor`] is a state and a few plain functions. A [`Node`] runs many of them on a few
@@ -9,11 +9,11 @@
 //! # A supervised counter
 //!
 //! ```
-//! use std::sync::mpsc;
-//! use socktree_kernel::{Actor, Ctx, Flow, NodeBuilder, Reason, Source, Supervisor, protocol};
+//! use std::time::Duration;
+//! use socktree_kernel::{Actor, Ctx, Flow, NodeBuilder, Reason, Reply, Source, Supervisor, protocol};
 //!
 //! struct Add(u8);
-//! struct Get(mpsc::Sender<u8>);
+//! struct Get(Reply<u8>); // a call: it carries where its answer goes
 //!
 //! protocol! {
 //!     /// The messages that a counter takes.
@@ -32,7 +32,9 @@
 //!                 let total = self.total.checked_add(n);
 //!                 self.total = total.ok_or_else(|| Reason::error("the total does not fit"))?;
 //!             }
-//!             Msg::Get(Get(reply)) => reply.send(self.total)?,
+//!             Msg::Get(Get(reply)) => {
+//!                 reply.send(self.total);
+//!             }
 //!         }
 //!         Ok(())
 //!     }
@@ -42,19 +44,21 @@
 //!     let node = NodeBuilder::new("counting@localhost").start()?;
 //!     node.spawn(Supervisor::one_for_one().child("counter", Counter::default))?;
 //!
-//!     let (reply, total) = mpsc::channel();
+//!     let second = Duration::from_secs(1);
 //!     node.send("counter", Add(200))?;
-//!     node.send("counter", Get(reply.clone()))?;
-//!     assert_eq!(total.recv()?, 200);
+//!     assert_eq!(node.call("counter", Get, second)?, 200);
 //!
 //!     // One too many: this counter ends, and a new one takes its name and starts from zero.
 //!     let ended = node.monitor("counter")?;
 //!     node.send("counter", Add(100))?;
 //!     assert_eq!(ended.wait().reason.to_string(), "the total does not fit");
-//!     while node.send("counter", Get(reply.clone())).is_err() {
-//!         std::thread::yield_now(); // for the moment in which there is none
-//!     }
-//!     assert_eq!(total.recv()?, 0);
+//!     let total = loop {
+//!         match node.call("counter", Get, second) {
+//!             Ok(total) => break total,
+//!             Err(_) => std::thread::yield_now(), // for the moment in which there is none
+//!         }
+//!     };
+//!     assert_eq!(total, 0);
 //!
 //!     assert!(node.stop()?.is_clean());
 //!     Ok(())
@@ -72,6 +76,14 @@
 //! [`Target`]. Which messages it takes is said once, with [`protocol!`]; they are converted when
 //! they are sent, so that a wrong type is the sender's error. A message that cannot be delivered
 //! comes back inside the [`SendError`].
+//!
+//! # Calls
+//!
+//! A message that asks for an answer has a [`Reply`] in it. [`Node::call`] and [`Ctx::call`] send
+//! one and wait for its answer; [`Ctx::request`] gets the answer as a message, and costs no thread
+//! meanwhile. The callee answers at once, or keeps the reply for later, or sends it on: it is a
+//! value. Every call ends, with its answer or with a [`CallError`]: at its deadline, or as soon as
+//! the reply is dropped, which is also what the callee's end does to it.
 //!
 //! # Ends
 //!
@@ -112,6 +124,7 @@
 #![forbid(unsafe_code)]
 
 mod actor;
+mod call;
 mod ctx;
 mod driver;
 mod error;
@@ -134,9 +147,10 @@ mod watchdog;
 mod worker;
 
 pub use actor::{Actor, Down, Exit};
+pub use call::{Reply, RequestRef};
 pub use ctx::Ctx;
 pub use driver::{Driver, DriverFactory, DriverParts, DriverRemote, Wait};
-pub use error::{NodeError, RelationError, SendError, SpawnError, StopReport};
+pub use error::{CallError, NodeError, RelationError, SendError, SpawnError, StopReport};
 pub use id::{Alias, Name, Pid, Target};
 pub use info::{NodeInfo, ProcessInfo};
 pub use message::{Address, Envelope, NoMessages, Protocol, Receipt, Sink, Source};

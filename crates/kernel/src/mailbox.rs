@@ -195,6 +195,16 @@ impl<M> Mailbox<M> {
         signal
     }
 
+    /// Whether a signal waits that ends a process which does, or does not, trap exits.
+    pub(crate) fn has_final_signal(&self, traps_exits: bool) -> bool {
+        let is_final = |signal: &Signal| match signal {
+            Signal::Kill => true,
+            Signal::Exit { trappable, .. } => !(*trappable && traps_exits),
+            Signal::Down(_) => false,
+        };
+        self.urgent.load(Ordering::Acquire) && lock(&self.lanes).control.iter().any(is_final)
+    }
+
     /// Exchanges the drained `batch` for what has arrived. False if there was nothing at all: the
     /// process is idle from then on, and the next push schedules it.
     pub(crate) fn refill(&self, batch: &mut VecDeque<Entry<M>>) -> bool {

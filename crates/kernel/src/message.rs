@@ -3,9 +3,12 @@
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::error::SendError;
+use crate::call::Reply;
+use crate::error::{CallError, SendError};
 use crate::id::{Alias, Pid};
+use crate::node::call_from_outside;
 use crate::process::Process;
 use crate::worker::WorkerId;
 use crate::{Actor, meta::RoomWaiter};
@@ -210,6 +213,9 @@ pub trait Sink<T>: Send + Sync {
     /// The worker that the process lives on, now and for good.
     fn worker(&self) -> WorkerId;
 
+    /// The time by the node's clock, which is virtual in a simulation.
+    fn now(&self) -> Instant;
+
     /// Calls `waiter` once when the mailbox has room again. Returns false, and does not keep the
     /// waiter, if there is room now.
     fn when_room(&self, waiter: RoomWaiter) -> bool;
@@ -241,6 +247,23 @@ impl<M: Send + 'static> Address<M> {
     /// Gives the message back if the process has ended or its mailbox is full.
     pub fn send(&self, message: impl Into<M>) -> Result<(), SendError<M>> {
         self.send_from(Source::Outside, message.into())
+    }
+
+    /// Sends a message that asks for an answer, and waits for it, on a thread that is no process;
+    /// actors use [`Ctx::call_to`](crate::Ctx::call_to).
+    ///
+    /// `make` builds the message around the [`Reply`] that it carries; with a tuple struct such as
+    /// `Get(Reply<u64>)` that is its name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::call`](crate::Node::call).
+    pub fn call<T: Into<M>, R: Send + 'static>(
+        &self,
+        make: impl FnOnce(Reply<R>) -> T,
+        timeout: Duration,
+    ) -> Result<R, CallError> {
+        call_from_outside(self.sink.now(), make, timeout, |message| self.send(message))
     }
 
     pub(crate) fn send_from(&self, from: Source, message: M) -> Result<(), SendError<M>> {

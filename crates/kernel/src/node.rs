@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use crate::actor::{Actor, Down};
-use crate::error::{NodeError, RelationError, SendError, SpawnError, StopReport};
+use crate::call::{Reply, Waiting};
+use crate::error::{CallError, NodeError, RelationError, SendError, SpawnError, StopReport};
 use crate::id::{Pid, Target};
 use crate::info::{NodeInfo, ProcessInfo};
 use crate::mailbox::Signal;
@@ -50,6 +51,21 @@ pub(crate) fn count_as_handler() -> InHandler {
     InHandler {
         before: IN_HANDLER.replace(true),
     }
+}
+
+/// Sends what asks for an answer, and waits for it.
+pub(crate) fn call_from_outside<T, M, R: Send + 'static>(
+    now: Instant,
+    make: impl FnOnce(Reply<R>) -> T,
+    timeout: Duration,
+    send: impl FnOnce(T) -> Result<(), SendError<M>>,
+) -> Result<R, CallError> {
+    if IN_HANDLER.get() {
+        return Err(CallError::InsideHandler);
+    }
+    let (reply, waiting) = Waiting::new(now.checked_add(timeout));
+    send(make(reply)).map_err(|refused| CallError::from(&refused))?;
+    waiting.wait(timeout, || false)
 }
 
 /// A running node, or rather a hold on one: cheap to clone, and usable from any thread.
@@ -136,6 +152,27 @@ impl Node {
         message: T,
     ) -> Result<(), SendError<T>> {
         self.inner.send(Source::Outside, &to.into(), message)
+    }
+
+    /// Sends a message that asks for an answer, and waits for it, on a thread that is no process.
+    ///
+    /// `make` builds the message around the [`Reply`] that it carries; with a tuple struct such as
+    /// `Get(Reply<u64>)` that is its name.
+    ///
+    /// # Errors
+    ///
+    /// At once if the message is refused ([`SendError`] says when), or if the callee ends or drops
+    /// the reply; [`CallError::Timeout`] at last. [`CallError::InsideHandler`] in a handler, which
+    /// has [`Ctx::call`](crate::Ctx::call).
+    pub fn call<T: Send + 'static, R: Send + 'static>(
+        &self,
+        to: impl Into<Target>,
+        make: impl FnOnce(Reply<R>) -> T,
+        timeout: Duration,
+    ) -> Result<R, CallError> {
+        call_from_outside(self.inner.now(), make, timeout, |message| {
+            self.send(to, message)
+        })
     }
 
     /// Watches a target from a thread that is no process.

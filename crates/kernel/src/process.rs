@@ -4,8 +4,10 @@ use std::any::{Any, TypeId, type_name};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Instant;
 
 use crate::actor::{Actor, Exit};
+use crate::call::{Interrupt, drop_for};
 use crate::ctx::Ctx;
 use crate::error::{RelationError, SendError};
 use crate::guard::{caught, contain};
@@ -57,6 +59,8 @@ struct Owned {
     metas: BTreeSet<Alias>,
     watches: HashSet<(Target, Kind)>,
     timers: HashSet<TimerRef>,
+    /// The call that it waits in, which a signal interrupts.
+    call: Option<Arc<dyn Interrupt>>,
 }
 
 /// A process whose actor's type is forgotten.
@@ -155,6 +159,15 @@ impl<A: Actor> Process<A> {
         self.me
             .upgrade()
             .expect("whoever calls this holds a reference")
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.me.clone()
+    }
+
+    /// Whether a signal waits that will end the process.
+    pub(crate) fn must_end(&self, traps_exits: bool) -> bool {
+        self.mailbox.has_final_signal(traps_exits)
     }
 
     /// What follows from a push. A process whose conversion panicked ends as if its handler had.
@@ -294,7 +307,7 @@ impl<A: Actor> Process<A> {
         let (messages, signals, waiters) = self.mailbox.close();
         // A message's drop is user code, and must not take the process's end with it.
         for message in std::mem::take(&mut cell.batch).into_iter().chain(messages) {
-            contain(pid, || drop(message));
+            contain(pid, || drop_for(&reason, message));
         }
         for signal in signals {
             contain(pid, || drop(signal));
@@ -304,7 +317,7 @@ impl<A: Actor> Process<A> {
         }
         if !started {
             let actor = cell.actor.take();
-            contain(pid, || drop(actor));
+            contain(pid, || drop_for(&reason, actor));
         }
         let (metas, timers) = self.core.close();
         for timer in timers {
@@ -342,7 +355,7 @@ impl<A: Actor> Process<A> {
             contain(pid, || {
                 actor.terminate(&mut Ctx::new(self, trap_exit, turn), &reason);
             });
-            contain(pid, || drop(actor));
+            contain(pid, || drop_for(&reason, actor));
             let level = if reason.is_clean() {
                 log::Level::Debug
             } else {
@@ -416,8 +429,12 @@ impl<A: Actor> AnyProcess for Process<A> {
     }
 
     fn signal(&self, signal: Signal) {
+        let may_end = !matches!(signal, Signal::Down(_));
         if let Some(pushed) = self.mailbox.signal(signal) {
             self.follow_up(pushed);
+        }
+        if may_end {
+            self.core.interrupt_call();
         }
     }
 
@@ -474,6 +491,10 @@ where
 
     fn worker(&self) -> WorkerId {
         self.core.worker.id
+    }
+
+    fn now(&self) -> Instant {
+        self.core.worker.now()
     }
 
     fn when_room(&self, waiter: RoomWaiter) -> bool {
@@ -534,6 +555,20 @@ impl ProcessCore {
             owned.timers.insert(timer);
         }
         !owned.closed
+    }
+
+    /// Says which call signals have to interrupt. What came before has interrupted nothing: look
+    /// for it afterwards.
+    pub(crate) fn interrupt_by_signals(&self, call: Option<Arc<dyn Interrupt>>) {
+        let before = std::mem::replace(&mut lock(&self.owned).call, call);
+        drop(before);
+    }
+
+    fn interrupt_call(&self) {
+        let call = lock(&self.owned).call.clone();
+        if let Some(call) = call {
+            call.interrupt();
+        }
     }
 
     pub(crate) fn disown_timer(&self, timer: TimerRef) -> bool {

@@ -93,6 +93,13 @@ impl NodeInner {
         self.workers.get().map_or(&[], Vec::as_slice)
     }
 
+    /// The time by the node's clock.
+    pub(super) fn now(&self) -> Instant {
+        self.workers()
+            .first()
+            .map_or_else(Instant::now, |worker| worker.now())
+    }
+
     pub(crate) fn new_alias(&self) -> Alias {
         self.counter.next_alias()
     }

@@ -1,0 +1,202 @@
+//! Calls: messages that are answered, waited for or not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::actor::Actor;
+use crate::call::{Pending, Reply, RequestRef, Waiting};
+use crate::ctx::Ctx;
+use crate::error::{CallError, SendError};
+use crate::id::Target;
+use crate::message::Address;
+
+impl<A: Actor> Ctx<'_, A> {
+    /// Sends a message that asks for an answer, and waits for it. The worker goes on meanwhile
+    /// under another thread; this process handles nothing until the answer is there.
+    ///
+    /// `make` builds the message around the [`Reply`] that it carries. Where a handler can do
+    /// something else in between, [`request`](Self::request) costs a fraction of this.
+    ///
+    /// # Errors
+    ///
+    /// At once if the message is refused ([`SendError`] says when), if it is a call to oneself, if
+    /// the callee ends or drops the reply; [`CallError::Ending`] if this process is told to end
+    /// meanwhile, by a signal that it does not trap; [`CallError::Timeout`] at last.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use socktree_kernel::{Actor, Ctx, Flow, Reply, Source, protocol};
+    /// struct Price { item: String, reply: Reply<u32> }
+    /// struct Buy(String);
+    /// protocol!(Price, Buy);
+    ///
+    /// struct Shop;
+    /// impl Actor for Shop {
+    ///     type Msg = Buy;
+    ///     fn handle(&mut self, ctx: &mut Ctx<'_, Self>, _: Source, Buy(item): Buy) -> Flow {
+    ///         let price = ctx.call("prices", |reply| Price { item, reply }, Duration::from_secs(1))?;
+    ///         println!("that is {price}");
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn call<T: Send + 'static, R: Send + 'static>(
+        &mut self,
+        to: impl Into<Target>,
+        make: impl FnOnce(Reply<R>) -> T,
+        timeout: Duration,
+    ) -> Result<R, CallError> {
+        let (core, to) = (self.process.core_ref(), to.into());
+        let callee = core.node.registry.resolve(&to);
+        if callee.is_some_and(|callee| callee.core().pid == core.pid) {
+            return Err(CallError::ToItself);
+        }
+        let send = |message| core.node.send(self.source(), &to, message);
+        self.wait_for(make, timeout, send)
+    }
+
+    /// [`call`](Self::call) to a typed address.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn call_to<M: Send + 'static, T: Into<M>, R: Send + 'static>(
+        &mut self,
+        to: &Address<M>,
+        make: impl FnOnce(Reply<R>) -> T,
+        timeout: Duration,
+    ) -> Result<R, CallError> {
+        if to.pid() == self.pid() {
+            return Err(CallError::ToItself);
+        }
+        let send = |message: T| to.send_from(self.source(), message.into());
+        self.wait_for(make, timeout, send)
+    }
+
+    fn wait_for<T, M, R: Send + 'static>(
+        &self,
+        make: impl FnOnce(Reply<R>) -> T,
+        timeout: Duration,
+        send: impl FnOnce(T) -> Result<(), SendError<M>>,
+    ) -> Result<R, CallError> {
+        let process = self.process;
+        let (reply, waiting) = Waiting::new(self.now().checked_add(timeout));
+        send(make(reply)).map_err(|refused| CallError::from(&refused))?;
+        // Only a callee on another worker can be as fast.
+        if !waiting.is_answered()
+            && let Some(turn) = self.turn
+        {
+            turn.hand_over();
+        }
+        let must_end = || process.must_end(*self.trap_exit);
+        process
+            .core_ref()
+            .interrupt_by_signals(Some(Arc::clone(&waiting) as _));
+        // A signal that came before has interrupted nothing.
+        let answer = if must_end() && !waiting.is_answered() {
+            waiting.close();
+            Err(CallError::Ending)
+        } else {
+            waiting.wait(timeout, must_end)
+        };
+        process.core_ref().interrupt_by_signals(None);
+        answer
+    }
+
+    /// Sends a message that asks for an answer, which comes as a message to this process.
+    ///
+    /// `make` builds the message around the [`Reply`] that it carries, and `then` makes a message
+    /// for this process out of what comes of it: once, whatever comes of it, an answer, a refused
+    /// message or a timeout. `then` may run on any thread; what it has captured is how to tell
+    /// one request from another. The request ends with this process, and can be
+    /// [cancelled](Self::cancel_request) before. Its answer never finds this process's mailbox full.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use socktree_kernel::{Actor, CallError, Ctx, Flow, Reply, Source, protocol};
+    /// struct Price { item: String, reply: Reply<u32> }
+    /// protocol!(Price);
+    ///
+    /// struct Buy(String);
+    /// struct Offer { item: String, price: Result<u32, CallError> }
+    /// protocol! { enum Msg { Buy(Buy), Offer(Offer) } }
+    ///
+    /// struct Shop;
+    /// impl Actor for Shop {
+    ///     type Msg = Msg;
+    ///     fn handle(&mut self, ctx: &mut Ctx<'_, Self>, _: Source, message: Msg) -> Flow {
+    ///         match message {
+    ///             Msg::Buy(Buy(item)) => {
+    ///                 let about = item.clone();
+    ///                 let ask = |reply| Price { item, reply };
+    ///                 let then = |price| Offer { item: about, price };
+    ///                 ctx.request("prices", ask, Duration::from_secs(1), then);
+    ///             }
+    ///             Msg::Offer(Offer { item, price: Ok(price) }) => println!("{item}: {price}"),
+    ///             Msg::Offer(Offer { item, price: Err(error) }) => println!("{item}: {error}"),
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn request<T: Send + 'static, R: Send + 'static, N: 'static>(
+        &mut self,
+        to: impl Into<Target>,
+        make: impl FnOnce(Reply<R>) -> T,
+        timeout: Duration,
+        then: impl FnOnce(Result<R, CallError>) -> N + Send + 'static,
+    ) -> RequestRef
+    where
+        A::Msg: From<N>,
+    {
+        let (core, to) = (self.process.core_ref(), to.into());
+        let send = |message| core.node.send(self.source(), &to, message);
+        self.ask(make, timeout, then, send)
+    }
+
+    /// [`request`](Self::request) to a typed address.
+    pub fn request_to<M: Send + 'static, T: Into<M>, R: Send + 'static, N: 'static>(
+        &mut self,
+        to: &Address<M>,
+        make: impl FnOnce(Reply<R>) -> T,
+        timeout: Duration,
+        then: impl FnOnce(Result<R, CallError>) -> N + Send + 'static,
+    ) -> RequestRef
+    where
+        A::Msg: From<N>,
+    {
+        let send = |message: T| to.send_from(self.source(), message.into());
+        self.ask(make, timeout, then, send)
+    }
+
+    fn ask<T, M, R: Send + 'static, N: 'static>(
+        &self,
+        make: impl FnOnce(Reply<R>) -> T,
+        timeout: Duration,
+        then: impl FnOnce(Result<R, CallError>) -> N + Send + 'static,
+        send: impl FnOnce(T) -> Result<(), SendError<M>>,
+    ) -> RequestRef
+    where
+        A::Msg: From<N>,
+    {
+        let deadline = self.now().checked_add(timeout);
+        let (reply, pending) = Pending::new(self.process.weak(), deadline);
+        let then = |answer| A::Msg::from(then(answer));
+        let timer = self.set_timer(timeout, |timer| pending.arm(timer, then));
+        if let Err(refused) = send(make(reply)) {
+            // Before the message is dropped, which answers as well.
+            pending.refused(CallError::from(&refused));
+        }
+        RequestRef(timer)
+    }
+
+    /// Gives a request up. True if no answer will come of it; false if that is on its way already,
+    /// or has come, or if the request is not one of this process's.
+    pub fn cancel_request(&mut self, request: RequestRef) -> bool {
+        self.cancel(request.0)
+    }
+}
