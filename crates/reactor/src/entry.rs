@@ -15,8 +15,13 @@ pub(crate) const NO_TIMER: u32 = u32::MAX;
 /// One slot of the table. Ten thousand idle sources are kept, so it has to stay small: what
 /// only listeners need is in a box.
 pub(crate) struct Entry<O: Os, T> {
-    pub(crate) io: Io<O>,
+    pub(crate) socket: Socket<O>,
     pub(crate) data: T,
+}
+
+/// The loop's part of an entry.
+pub(crate) struct Socket<O: Os> {
+    pub(crate) io: Io<O>,
     /// When the owner wants to be told, in nanoseconds of the loop's clock.
     pub(crate) deadline: u64,
     pub(crate) generation: u32,
@@ -28,6 +33,14 @@ pub(crate) struct Entry<O: Os, T> {
 pub(crate) enum Io<O: Os> {
     Stream(O::Stream),
     Listener(Box<Accepting<O>>),
+}
+
+impl<O: Os> Socket<O> {
+    /// A stream in its usual state: the only thing that can be due is reading.
+    #[inline]
+    pub(crate) fn is_plain_stream(&self) -> bool {
+        self.flags.plain() && matches!(self.io, Io::Stream(_))
+    }
 }
 
 /// A listener and the state of its accepting.
@@ -88,17 +101,22 @@ impl Flags {
         self.0 &= !flag;
     }
 
-    /// Whether there is something to do for the source now.
+    /// Nothing but reading can be due.
     #[inline]
-    pub(crate) fn actionable(self) -> bool {
-        // What an ordinary connection shows; asked three times an event.
+    pub(crate) fn plain(self) -> bool {
         const SPECIAL: u16 = Flags::FAILED
             | Flags::STARVED
             | Flags::CONNECTING
             | Flags::HAS_ROOM
             | Flags::HUNG_UP
             | Flags::PAUSED;
-        if self.0 & SPECIAL == 0 {
+        self.0 & SPECIAL == 0
+    }
+
+    /// Whether there is something to do for the source now.
+    #[inline]
+    pub(crate) fn actionable(self) -> bool {
+        if self.plain() {
             return self.0 & Self::READABLE != 0;
         }
         self.actionable_in_special()

@@ -210,8 +210,8 @@ pub trait Os: Clone + Send + Sync + 'static {
         token: usize,
     ) -> io::Result<()>;
 
-    /// Waits until something is ready, the waker was used, or `timeout` is over, and appends
-    /// the reports to `ready`.
+    /// Waits until something is ready, the waker was used, or `timeout` is over, and gives the
+    /// reports to `ready`.
     ///
     /// An interruption by a signal is a return with nothing.
     ///
@@ -222,7 +222,7 @@ pub trait Os: Clone + Send + Sync + 'static {
         &self,
         poller: &mut Self::Poller,
         timeout: Option<Duration>,
-        ready: &mut Vec<Readiness>,
+        ready: impl FnMut(Readiness),
     ) -> io::Result<()>;
 
     /// Ends the current or the next [`wait`](Self::wait) of the waker's poller.

@@ -17,12 +17,12 @@ use slab::Slab;
 pub(crate) use clock::Clock;
 pub use register::RegisterError;
 
-use crate::entry::{Accepting, Entry, Flags, Io, NEVER, NO_TIMER};
+use crate::entry::{Accepting, Entry, Flags, Io, NEVER, NO_TIMER, Socket};
 use crate::ready::ReadyList;
 use crate::remote::Shared;
 use crate::timers::Timers;
 use crate::token::MAX_SOURCES;
-use crate::{ListenOptions, Os, Readiness, Remote, SourceMut, Stats, TimerKey, Token};
+use crate::{ListenOptions, Os, Remote, SourceMut, Stats, TimerKey, Token};
 
 /// An event loop over the sockets of one worker.
 ///
@@ -30,7 +30,7 @@ use crate::{ListenOptions, Os, Readiness, Remote, SourceMut, Stats, TimerKey, To
 /// belongs to whoever holds it and may move between threads; see the [crate page](crate) for
 /// the contract and an example.
 pub struct Reactor<O: Os, T, C> {
-    os: O,
+    base: Base<O, C>,
     poller: O::Poller,
     commands: Receiver<C>,
     remote: Remote<C>,
@@ -39,17 +39,20 @@ pub struct Reactor<O: Os, T, C> {
     /// With fewer sources than this the table is worth shrinking.
     sparse_below: usize,
     next_generation: u32,
-    ready: ReadyList,
-    timers: Timers<Due<C>>,
-    clock: Clock,
     now: Instant,
     turn: Turn,
     /// Listeners without descriptors; may hold tokens of listeners removed meanwhile.
     starved: Vec<Token>,
     accept_log: AcceptLog,
     stats: Stats,
-    /// Filled by the poller and emptied at once; kept to be used again.
-    reports: Vec<Readiness>,
+}
+
+/// What the loop and each of its sources work with.
+pub(crate) struct Base<O, C> {
+    pub(crate) os: O,
+    pub(crate) ready: ReadyList,
+    pub(crate) timers: Timers<Due<C>>,
+    pub(crate) clock: Clock,
 }
 
 /// What a timer is for.
@@ -106,7 +109,12 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         let shared = Arc::new(Shared::new(wake));
         let now = os.now();
         Ok(Self {
-            os,
+            base: Base {
+                os,
+                ready: ReadyList::default(),
+                timers: Timers::new(),
+                clock: Clock::new(now),
+            },
             poller,
             commands,
             remote: Remote::new(sender, Arc::clone(&shared)),
@@ -114,15 +122,11 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
             sources: Slab::new(),
             sparse_below: 0,
             next_generation: 0,
-            ready: ReadyList::default(),
-            timers: Timers::new(),
-            clock: Clock::new(now),
             now,
             turn: Turn::default(),
             starved: Vec::new(),
             accept_log: AcceptLog::default(),
             stats: Stats::default(),
-            reports: Vec::new(),
         })
     }
 
@@ -133,7 +137,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
 
     /// The operating system underneath.
     pub fn os(&self) -> &O {
-        &self.os
+        &self.base.os
     }
 
     /// The time at the last [`poll`](Self::poll) or [`refresh_now`](Self::refresh_now).
@@ -145,7 +149,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
 
     /// Looks at the clock, after work that took long.
     pub fn refresh_now(&mut self) -> Instant {
-        self.now = self.os.now();
+        self.now = self.base.os.now();
         self.now
     }
 
@@ -160,7 +164,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         Stats {
             wakeups: self.shared.wakeups(),
             sources: self.sources.len(),
-            timers: self.timers.len(),
+            timers: self.base.timers.len(),
             ..self.stats
         }
     }
@@ -193,7 +197,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         options: &ListenOptions,
         data: T,
     ) -> Result<Token, RegisterError<T>> {
-        match self.os.listen(addr, options) {
+        match self.base.os.listen(addr, options) {
             Ok(listener) => self.listen(listener, data),
             Err(error) => Err(RegisterError { error, data }),
         }
@@ -236,7 +240,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     ///
     /// [`RegisterError`] with the data inside when the attempt fails at once.
     pub fn connect(&mut self, addr: SocketAddr, data: T) -> Result<Token, RegisterError<T>> {
-        match self.os.connect(addr) {
+        match self.base.os.connect(addr) {
             Ok(stream) => self.adopt_connecting(stream, data),
             Err(error) => Err(RegisterError { error, data }),
         }
@@ -255,9 +259,13 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         }
         let token = Token::new(slot, self.next_generation);
         let registered = match &mut io {
-            Io::Stream(stream) => self.os.register_stream(&self.poller, stream, token.pack()),
+            Io::Stream(stream) => self
+                .base
+                .os
+                .register_stream(&self.poller, stream, token.pack()),
             Io::Listener(accepting) => {
-                self.os
+                self.base
+                    .os
                     .register_listener(&self.poller, &mut accepting.listener, token.pack())
             }
         };
@@ -268,14 +276,14 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         }
         self.next_generation = self.next_generation.wrapping_add(1);
         let generation = token.generation();
-        let entry = Entry {
+        let socket = Socket {
             io,
-            data,
             deadline: NEVER,
             generation,
             timer: NO_TIMER,
             flags,
         };
+        let entry = Entry { socket, data };
         let taken = self.sources.insert(entry);
         assert_eq!(taken, slot, "the slab gives the key it announced");
         self.sparse_below = self.sparse_below.max(self.sources.len() / 8);
@@ -289,15 +297,16 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     pub fn remove(&mut self, token: Token) -> Option<T> {
         self.entry(token)?;
         let Entry {
-            io, data, timer, ..
+            socket: Socket { io, timer, .. },
+            data,
         } = self.sources.remove(token.slot());
         if timer != NO_TIMER {
-            self.timers.remove(timer);
+            self.base.timers.remove(timer);
         }
         if let Io::Listener(accepting) = &io
             && let Some(retry) = accepting.retry
         {
-            self.timers.cancel(retry);
+            self.base.timers.cancel(retry);
         }
         if self.sources.len() < self.sparse_below {
             // After a burst. Looking costs as much as the table is long, so the next look is due
@@ -314,23 +323,15 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     /// A source, unless the token is stale.
     #[inline]
     pub fn source(&mut self, token: Token) -> Option<SourceMut<'_, O, T, C>> {
-        let Self {
-            os,
-            sources,
-            ready,
-            timers,
-            clock,
-            ..
-        } = self;
-        let entry = sources.get_mut(token.slot())?;
-        (entry.generation == token.generation())
-            .then(|| SourceMut::new(token, entry, os, ready, timers, *clock))
+        let entry = self.sources.get_mut(token.slot())?;
+        (entry.socket.generation == token.generation())
+            .then(|| SourceMut::new(token, entry, &mut self.base))
     }
 
     /// The owner's data of a source, unless the token is stale.
     pub fn data(&self, token: Token) -> Option<&T> {
         let entry = self.sources.get(token.slot())?;
-        (entry.generation == token.generation()).then_some(&entry.data)
+        (entry.socket.generation == token.generation()).then_some(&entry.data)
     }
 
     /// The owner's data of a source, to be changed, unless the token is stale.
@@ -342,14 +343,13 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     pub fn tokens(&self) -> impl Iterator<Item = Token> {
         self.sources
             .iter()
-            .map(|(slot, entry)| Token::new(slot, entry.generation))
+            .map(|(slot, entry)| Token::new(slot, entry.socket.generation))
     }
 
     /// Gives back what the loop's own lists have grown to, for a time without events.
     pub fn release_spare_memory(&mut self) {
-        self.ready.shrink();
-        self.timers.shrink();
-        self.reports.shrink_to_fit();
+        self.base.ready.shrink();
+        self.base.timers.shrink();
         self.sources.shrink_to_fit();
         self.starved.shrink_to_fit();
     }
@@ -358,13 +358,14 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     ///
     /// Commands for the same time are delivered in the order in which they were scheduled.
     pub fn schedule(&mut self, at: Instant, command: C) -> TimerKey {
-        self.timers
-            .insert(self.clock.nanos(at), Due::Command(command))
+        self.base
+            .timers
+            .insert(self.base.clock.nanos(at), Due::Command(command))
     }
 
     /// Takes a scheduled command back; `None` if it was delivered or taken back already.
     pub fn cancel(&mut self, key: TimerKey) -> Option<C> {
-        match self.timers.cancel(key)? {
+        match self.base.timers.cancel(key)? {
             Due::Command(command) => Some(command),
             Due::Deadline(_) | Due::AcceptRetry(_) => {
                 unreachable!("only scheduled commands hand out their keys")
@@ -374,7 +375,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
 
     fn entry(&mut self, token: Token) -> Option<&mut Entry<O, T>> {
         let entry = self.sources.get_mut(token.slot())?;
-        (entry.generation == token.generation()).then_some(entry)
+        (entry.socket.generation == token.generation()).then_some(entry)
     }
 }
 
@@ -382,8 +383,8 @@ impl<O: Os, T, C> fmt::Debug for Reactor<O, T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reactor")
             .field("sources", &self.sources.len())
-            .field("ready", &self.ready.len())
-            .field("timers", &self.timers.len())
+            .field("ready", &self.base.ready.len())
+            .field("timers", &self.base.timers.len())
             .finish_non_exhaustive()
     }
 }
@@ -391,6 +392,7 @@ impl<O: Os, T, C> fmt::Debug for Reactor<O, T, C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Readiness;
     use crate::sim::{Faults, SimOs};
 
     /// B08: the sequence of generations runs over its end without a name being re-used.
@@ -416,9 +418,9 @@ mod tests {
                     readable: true,
                     ..Default::default()
                 };
-                reactor.reports.push(report);
+                turn::take_report(&mut reactor.sources, &mut reactor.base.ready, report);
                 reactor.poll(Some(reactor.now()), || true).unwrap();
-                assert!(reactor.ready.is_empty());
+                assert!(reactor.base.ready.is_empty());
             }
             assert_eq!(reactor.remove(token), Some(round));
             stale.push(token);

@@ -5,10 +5,8 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::entry::{Entry, Flags, Io, NEVER, NO_TIMER};
-use crate::reactor::{Clock, Due};
-use crate::ready::ReadyList;
-use crate::timers::Timers;
+use crate::entry::{Entry, Flags, Io, NEVER, NO_TIMER, Socket};
+use crate::reactor::{Base, Due};
 use crate::{Keepalive, Os, Token};
 
 /// A source borrowed from the [`Reactor`](crate::Reactor): its owner's data and its socket.
@@ -24,15 +22,9 @@ pub struct SourceMut<'a, O: Os, T, C> {
 
 /// The socket of a source, and what the loop keeps about it.
 pub struct SourceIo<'a, O: Os, C> {
-    pub(crate) token: Token,
-    pub(crate) os: &'a O,
-    pub(crate) socket: &'a mut Io<O>,
-    pub(crate) flags: &'a mut Flags,
-    pub(crate) deadline: &'a mut u64,
-    pub(crate) timer: &'a mut u32,
-    pub(crate) ready: &'a mut ReadyList,
-    pub(crate) timers: &'a mut Timers<Due<C>>,
-    pub(crate) clock: Clock,
+    token: Token,
+    socket: &'a mut Socket<O>,
+    base: &'a mut Base<O, C>,
 }
 
 /// What a read found.
@@ -65,32 +57,12 @@ pub enum WriteOutcome {
 }
 
 impl<'a, O: Os, T, C> SourceMut<'a, O, T, C> {
-    pub(crate) fn new(
-        token: Token,
-        entry: &'a mut Entry<O, T>,
-        os: &'a O,
-        ready: &'a mut ReadyList,
-        timers: &'a mut Timers<Due<C>>,
-        clock: Clock,
-    ) -> Self {
-        let Entry {
-            io,
-            data,
-            deadline,
-            timer,
-            flags,
-            ..
-        } = entry;
+    pub(crate) fn new(token: Token, entry: &'a mut Entry<O, T>, base: &'a mut Base<O, C>) -> Self {
+        let Entry { socket, data } = entry;
         let io = SourceIo {
             token,
-            os,
-            socket: io,
-            flags,
-            deadline,
-            timer,
-            ready,
-            timers,
-            clock,
+            socket,
+            base,
         };
         Self { data, io }
     }
@@ -109,7 +81,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
 
     /// The listener, unless the source is a stream.
     pub fn listener(&self) -> Option<&O::Listener> {
-        match &*self.socket {
+        match &self.socket.io {
             Io::Listener(accepting) => Some(&accepting.listener),
             Io::Stream(_) => None,
         }
@@ -120,7 +92,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     /// For options. Reading and writing behind the loop's back makes it lose track of
     /// readiness.
     pub fn stream(&self) -> Option<&O::Stream> {
-        match &*self.socket {
+        match &self.socket.io {
             Io::Stream(stream) => Some(stream),
             Io::Listener(_) => None,
         }
@@ -146,14 +118,14 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     ///
     /// What the system says about the connection; it is over then. Interruptions are retried.
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) on a listener.
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<ReadOutcome> {
         if buf.is_empty() {
             // The system would answer 0, which means the end of the stream.
             return Ok(ReadOutcome::Data(0));
         }
         let result = loop {
-            match self.os.read(self.expect_stream()?, buf) {
+            match self.base.os.read(self.expect_stream()?, buf) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result,
             }
@@ -162,25 +134,25 @@ impl<O: Os, C> SourceIo<'_, O, C> {
             // After its end a stream has nothing more to say until an event says otherwise:
             // with an open write side it may live on for hours.
             Ok(0) => {
-                self.flags.clear(Flags::READABLE);
+                self.socket.flags.clear(Flags::READABLE);
                 Ok(ReadOutcome::Eof)
             }
             Ok(n) => {
                 if n < buf.len()
-                    && !self.flags.has(Flags::SHORT_PROVES_NOTHING)
-                    && self.os.short_proves_drained()
+                    && !self.socket.flags.has(Flags::SHORT_PROVES_NOTHING)
+                    && self.base.os.short_proves_drained()
                 {
-                    self.flags.clear(Flags::READABLE);
+                    self.socket.flags.clear(Flags::READABLE);
                 }
                 Ok(ReadOutcome::Data(n))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.flags.clear(Flags::READABLE);
+                self.socket.flags.clear(Flags::READABLE);
                 Ok(ReadOutcome::WouldBlock)
             }
             Err(error) => {
-                self.flags.clear(Flags::READABLE);
-                self.flags.set(Flags::TOLD_HANGUP);
+                self.socket.flags.clear(Flags::READABLE);
+                self.socket.flags.set(Flags::TOLD_HANGUP);
                 Err(error)
             }
         }
@@ -197,10 +169,10 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     /// Interruptions are retried. [`WriteZero`](io::ErrorKind::WriteZero) if the system takes
     /// nothing of something and calls it a success, which would otherwise be an endless loop.
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) on a listener.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, buf: &[u8]) -> io::Result<WriteOutcome> {
         let result = loop {
-            match self.os.write(self.expect_stream()?, buf) {
+            match self.base.os.write(self.expect_stream()?, buf) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result,
             }
@@ -218,7 +190,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
             return self.write(buf);
         }
         let result = loop {
-            match self.os.write_vectored(self.expect_stream()?, bufs) {
+            match self.base.os.write_vectored(self.expect_stream()?, bufs) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result,
             }
@@ -226,26 +198,33 @@ impl<O: Os, C> SourceIo<'_, O, C> {
         self.wrote(result, bufs.iter().map(|buf| buf.len()).sum())
     }
 
-    #[inline]
+    #[inline(always)]
     fn wrote(&mut self, result: io::Result<usize>, asked: usize) -> io::Result<WriteOutcome> {
+        if let Ok(n) = result
+            && n == asked
+        {
+            self.socket.flags.clear(Flags::WANTS_ROOM | Flags::HAS_ROOM);
+            return Ok(WriteOutcome::Written(n));
+        }
+        self.wrote_part(result, asked)
+    }
+
+    #[inline(never)]
+    fn wrote_part(&mut self, result: io::Result<usize>, asked: usize) -> io::Result<WriteOutcome> {
         match result {
             Ok(0) if asked > 0 => Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => {
-                if n < asked {
-                    self.flags.set(Flags::WANTS_ROOM);
-                    if !self.os.short_proves_drained() {
-                        // No report will come before a write would block, so the loop makes
-                        // the promised event itself.
-                        self.flags.set(Flags::HAS_ROOM);
-                        self.relist();
-                    }
-                } else {
-                    self.flags.clear(Flags::WANTS_ROOM | Flags::HAS_ROOM);
+                self.socket.flags.set(Flags::WANTS_ROOM);
+                if !self.base.os.short_proves_drained() {
+                    // No report will come before a write would block, so the loop makes the
+                    // promised event itself.
+                    self.socket.flags.set(Flags::HAS_ROOM);
+                    self.relist();
                 }
                 Ok(WriteOutcome::Written(n))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.flags.set(Flags::WANTS_ROOM);
+                self.socket.flags.set(Flags::WANTS_ROOM);
                 Ok(WriteOutcome::WouldBlock)
             }
             Err(error) => Err(error),
@@ -258,7 +237,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     ///
     /// As [`Os::shutdown_write`].
     pub fn shutdown_write(&mut self) -> io::Result<()> {
-        self.os.shutdown_write(self.expect_stream()?)
+        self.base.os.shutdown_write(self.expect_stream()?)
     }
 
     /// Sends small writes at once (`TCP_NODELAY`).
@@ -267,7 +246,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     ///
     /// As [`Os::set_nodelay`].
     pub fn set_nodelay(&mut self, nodelay: bool) -> io::Result<()> {
-        self.os.set_nodelay(self.expect_stream()?, nodelay)
+        self.base.os.set_nodelay(self.expect_stream()?, nodelay)
     }
 
     /// Makes the system probe a silent peer.
@@ -276,7 +255,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     ///
     /// As [`Os::set_keepalive`].
     pub fn set_keepalive(&mut self, keepalive: &Keepalive) -> io::Result<()> {
-        self.os.set_keepalive(self.expect_stream()?, keepalive)
+        self.base.os.set_keepalive(self.expect_stream()?, keepalive)
     }
 
     /// Bounds how long sent bytes may stay unacknowledged.
@@ -285,7 +264,9 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     ///
     /// As [`Os::set_user_timeout`].
     pub fn set_user_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.os.set_user_timeout(self.expect_stream()?, timeout)
+        self.base
+            .os
+            .set_user_timeout(self.expect_stream()?, timeout)
     }
 
     /// Makes the coming close send RST and drop what is unsent.
@@ -294,7 +275,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     ///
     /// As [`Os::set_reset_on_close`].
     pub fn set_reset_on_close(&mut self) -> io::Result<()> {
-        self.os.set_reset_on_close(self.expect_stream()?)
+        self.base.os.set_reset_on_close(self.expect_stream()?)
     }
 
     /// Our address.
@@ -303,9 +284,9 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     ///
     /// As [`Os::local_addr`].
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        match &*self.socket {
-            Io::Listener(accepting) => self.os.listener_addr(&accepting.listener),
-            Io::Stream(stream) => self.os.local_addr(stream),
+        match &self.socket.io {
+            Io::Listener(accepting) => self.base.os.listener_addr(&accepting.listener),
+            Io::Stream(stream) => self.base.os.local_addr(stream),
         }
     }
 
@@ -316,7 +297,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     /// As [`Os::peer_addr`]: a peer that has reset has no address any more. Keep the one that
     /// came with [`Event::Accepted`](crate::Event::Accepted).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.os.peer_addr(self.expect_stream()?)
+        self.base.os.peer_addr(self.expect_stream()?)
     }
 
     /// Stops [`Event::Readable`](crate::Event::Readable); on a listener, stops accepting.
@@ -324,7 +305,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     /// Costs no system call. What becomes readable meanwhile is remembered, the peer is
     /// slowed down by its full window, waiting clients stay in the backlog.
     pub fn pause_read(&mut self) {
-        self.flags.set(Flags::PAUSED);
+        self.socket.flags.set(Flags::PAUSED);
         // It may be over already, which was not told because reading would have found out.
         self.relist();
     }
@@ -332,18 +313,18 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     /// Ends [`pause_read`](Self::pause_read); what became readable meanwhile is given in the
     /// next turn.
     pub fn resume_read(&mut self) {
-        self.flags.clear(Flags::PAUSED);
+        self.socket.flags.clear(Flags::PAUSED);
         self.relist();
     }
 
     /// Whether reading is paused.
     pub fn is_read_paused(&self) -> bool {
-        self.flags.has(Flags::PAUSED)
+        self.socket.flags.has(Flags::PAUSED)
     }
 
     /// Whether a read may find something, as far as the loop knows.
     pub fn is_readable(&self) -> bool {
-        self.flags.has(Flags::READABLE)
+        self.socket.flags.has(Flags::READABLE)
     }
 
     /// Sets, moves or (with `None`) cancels the source's one deadline.
@@ -354,30 +335,34 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     /// counted is no deadline instead of a panic.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         let Some(deadline) = deadline else {
-            *self.deadline = NEVER;
-            if *self.timer != NO_TIMER {
-                self.timers.remove(*self.timer);
-                *self.timer = NO_TIMER;
+            self.socket.deadline = NEVER;
+            if self.socket.timer != NO_TIMER {
+                self.base.timers.remove(self.socket.timer);
+                self.socket.timer = NO_TIMER;
             }
             return;
         };
-        let when = self.clock.nanos(deadline);
-        *self.deadline = when;
-        if *self.timer == NO_TIMER {
-            *self.timer = self.timers.insert(when, Due::Deadline(self.token)).node();
-        } else if when < self.timers.when(*self.timer) {
-            self.timers.reschedule(*self.timer, when);
+        let when = self.base.clock.nanos(deadline);
+        self.socket.deadline = when;
+        if self.socket.timer == NO_TIMER {
+            self.socket.timer = self
+                .base
+                .timers
+                .insert(when, Due::Deadline(self.token))
+                .node();
+        } else if when < self.base.timers.when(self.socket.timer) {
+            self.base.timers.reschedule(self.socket.timer, when);
         }
         // Later than armed: the timer fires at the old time, finds the new one and moves.
     }
 
     /// The deadline, if one is set.
     pub fn deadline(&self) -> Option<Instant> {
-        (*self.deadline != NEVER).then(|| self.clock.instant(*self.deadline))
+        (self.socket.deadline != NEVER).then(|| self.base.clock.instant(self.socket.deadline))
     }
 
     fn relist(&mut self) {
-        self.ready.list(self.token, self.flags);
+        self.base.ready.list(self.token, &mut self.socket.flags);
     }
 }
 
@@ -394,7 +379,7 @@ impl<O: Os, C> fmt::Debug for SourceIo<'_, O, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SourceIo")
             .field("token", &self.token)
-            .field("flags", &self.flags)
+            .field("flags", &self.socket.flags)
             .finish_non_exhaustive()
     }
 }

@@ -262,7 +262,7 @@ impl Os for System {
         &self,
         poller: &mut SystemPoller,
         timeout: Option<Duration>,
-        ready: &mut Vec<Readiness>,
+        ready: impl FnMut(Readiness),
     ) -> io::Result<()> {
         match poller.poll.poll(&mut poller.events, timeout) {
             Ok(()) => {}
@@ -270,13 +270,12 @@ impl Os for System {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         }
-        ready.extend(
-            poller
-                .events
-                .iter()
-                .filter(|event| event.token() != WAKER)
-                .map(readiness),
-        );
+        poller
+            .events
+            .iter()
+            .filter(|event| event.token() != WAKER)
+            .map(readiness)
+            .for_each(ready);
         Ok(())
     }
 

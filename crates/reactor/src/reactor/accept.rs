@@ -23,17 +23,17 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
             let Some(entry) = self.sources.get_mut(token.slot()) else {
                 continue;
             };
-            if entry.generation != token.generation() {
+            if entry.socket.generation != token.generation() {
                 continue;
             }
-            let Io::Listener(accepting) = &mut entry.io else {
+            let Io::Listener(accepting) = &mut entry.socket.io else {
                 continue;
             };
             if let Some(retry) = accepting.retry.take() {
-                self.timers.cancel(retry);
+                self.base.timers.cancel(retry);
             }
-            entry.flags.clear(Flags::STARVED);
-            self.ready.list(token, &mut entry.flags);
+            entry.socket.flags.clear(Flags::STARVED);
+            self.base.ready.list(token, &mut entry.socket.flags);
         }
         self.shared.set_starved(false);
     }
@@ -44,16 +44,16 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
             return;
         };
         debug_assert_eq!(
-            entry.generation,
+            entry.socket.generation,
             token.generation(),
             "removing cancels the retry"
         );
-        let Io::Listener(accepting) = &mut entry.io else {
+        let Io::Listener(accepting) = &mut entry.socket.io else {
             return;
         };
         accepting.retry = None;
-        entry.flags.clear(Flags::STARVED);
-        self.ready.list(token, &mut entry.flags);
+        entry.socket.flags.clear(Flags::STARVED);
+        self.base.ready.list(token, &mut entry.socket.flags);
         self.starved.retain(|&other| other != token);
         self.shared.set_starved(!self.starved.is_empty());
     }
@@ -62,17 +62,17 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     pub(super) fn accept_next(&mut self, token: Token) -> Option<Event<O, C>> {
         loop {
             let entry = self.sources.get_mut(token.slot())?;
-            if entry.generation != token.generation() || !entry.flags.actionable() {
+            if entry.socket.generation != token.generation() || !entry.socket.flags.actionable() {
                 return None;
             }
-            let Io::Listener(accepting) = &mut entry.io else {
+            let Io::Listener(accepting) = &mut entry.socket.io else {
                 return None;
             };
             if self.turn.burst == ACCEPT_BUDGET {
                 return None;
             }
             self.turn.burst += 1;
-            let error = match self.os.accept(&accepting.listener) {
+            let error = match self.base.os.accept(&accepting.listener) {
                 Ok((stream, peer)) => {
                     accepting.backoff = Duration::ZERO;
                     accepting.failures = 0;
@@ -86,7 +86,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
                 Err(error) => error,
             };
             match classify_accept(&error) {
-                AcceptFailure::Drained => entry.flags.clear(Flags::READABLE),
+                AcceptFailure::Drained => entry.socket.flags.clear(Flags::READABLE),
                 AcceptFailure::Again => {}
                 AcceptFailure::Connection => {
                     self.stats.accept_errors += 1;
@@ -100,7 +100,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
                 }
                 AcceptFailure::Exhausted => self.starve(token, &error),
                 AcceptFailure::Listener => {
-                    entry.flags.set(Flags::FAILED);
+                    entry.socket.flags.set(Flags::FAILED);
                     return Some(Event::ListenerFailed { token, error });
                 }
             }
@@ -117,14 +117,14 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         let Some(entry) = self.sources.get_mut(token.slot()) else {
             return;
         };
-        let Io::Listener(accepting) = &mut entry.io else {
+        let Io::Listener(accepting) = &mut entry.socket.io else {
             return;
         };
         accepting.backoff = (accepting.backoff * 2).clamp(ACCEPT_BACKOFF_MIN, ACCEPT_BACKOFF_MAX);
         let backoff = accepting.backoff;
-        let when = self.clock.nanos(self.now + backoff);
-        accepting.retry = Some(self.timers.insert(when, Due::AcceptRetry(token)));
-        entry.flags.set(Flags::STARVED);
+        let when = self.base.clock.nanos(self.now + backoff);
+        accepting.retry = Some(self.base.timers.insert(when, Due::AcceptRetry(token)));
+        entry.socket.flags.set(Flags::STARVED);
         self.starved.push(token);
         self.shared.set_starved(true);
         self.stats.accept_pauses += 1;

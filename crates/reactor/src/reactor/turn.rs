@@ -3,13 +3,16 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::entry::{Flags, Io, NEVER, NO_TIMER};
+use slab::Slab;
+
+use crate::entry::{Entry, Flags, Io, NEVER, NO_TIMER};
 use crate::limits::{
     CLOCK_GAP, COMMAND_BUDGET, MAX_FIRINGS, MAX_HELD_TURNS, MAX_SECOND_LOOKS, MAX_SKIPPED_POLLS,
     MAX_UNPOLLED_EVENTS, READ_BURST,
 };
 use crate::reactor::{Due, Reactor};
-use crate::{Event, Os, Token};
+use crate::ready::ReadyList;
+use crate::{Event, Os, Readiness, SourceMut, Token};
 
 impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     /// Begins a turn: collects readiness, and sleeps when there is nothing to do.
@@ -42,7 +45,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         }
         self.turn.skipped = 0;
         self.turn.unpolled_events = 0;
-        match self.time_to_sleep(before, until) {
+        let mut full = match self.time_to_sleep(before, until) {
             Some(Duration::ZERO) => self.wait(Some(Duration::ZERO))?,
             timeout => {
                 self.shared.about_to_sleep();
@@ -52,10 +55,9 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
                 let timeout = if sleep { timeout } else { Some(Duration::ZERO) };
                 let waited = self.wait(timeout);
                 self.shared.awake();
-                waited?;
+                waited?
             }
-        }
-        let mut full = self.take_reports();
+        };
         let mut asked = before;
         for _ in 0..MAX_SECOND_LOOKS {
             let gap = self.refresh_now().saturating_duration_since(asked) >= CLOCK_GAP;
@@ -63,8 +65,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
                 break;
             }
             asked = self.now;
-            self.wait(Some(Duration::ZERO))?;
-            full = self.take_reports();
+            full = self.wait(Some(Duration::ZERO))?;
         }
         // The patience is for timers that are due; under load, reports are always full.
         let hold = full && self.timer_due() && self.turn.held < MAX_HELD_TURNS;
@@ -77,7 +78,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     }
 
     fn begin_turn(&mut self, firings: u32) {
-        self.turn.sources_left = self.ready.len();
+        self.turn.sources_left = self.base.ready.len();
         self.turn.commands_left = COMMAND_BUDGET;
         self.turn.firings_left = firings;
     }
@@ -88,7 +89,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     /// the bytes that would have moved one may be waiting to be reported, so a turn that
     /// skips it would delay them.
     fn may_skip_system(&self) -> bool {
-        !self.ready.is_empty()
+        !self.base.ready.is_empty()
             && self.turn.skipped < MAX_SKIPPED_POLLS
             && self.turn.unpolled_events < MAX_UNPOLLED_EVENTS
             && !self.timer_due()
@@ -96,17 +97,22 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     }
 
     fn timer_due(&self) -> bool {
-        self.timers
+        self.base
+            .timers
             .next()
-            .is_some_and(|when| when <= self.clock.nanos(self.now))
+            .is_some_and(|when| when <= self.base.clock.nanos(self.now))
     }
 
     /// `None` is without end.
     fn time_to_sleep(&self, now: Instant, until: Option<Instant>) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.base.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        let timer = self.timers.next().map(|when| self.clock.instant(when));
+        let timer = self
+            .base
+            .timers
+            .next()
+            .map(|when| self.base.clock.instant(when));
         let first = match (timer, until) {
             (Some(timer), Some(until)) => timer.min(until),
             (timer, until) => timer.or(until)?,
@@ -114,26 +120,21 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         Some(first.saturating_duration_since(now))
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Asks the system, and notes what it reports; tells whether there may be more.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.stats.polls += 1;
-        self.os.wait(&mut self.poller, timeout, &mut self.reports)
-    }
-
-    /// Notes what the system reported; tells whether there may be more.
-    fn take_reports(&mut self) -> bool {
-        let full = self.reports.len() >= O::EVENTS_PER_WAIT;
-        for report in self.reports.drain(..) {
-            let token = Token::unpack(report.token);
-            // A report collected before its source was removed may name its successor's slot.
-            let Some(entry) = self.sources.get_mut(token.slot()) else {
-                continue;
-            };
-            if entry.generation == token.generation() {
-                entry.flags.apply(report);
-                self.ready.list(token, &mut entry.flags);
-            }
-        }
-        full
+        let Self {
+            base,
+            poller,
+            sources,
+            ..
+        } = self;
+        let mut reports = 0;
+        base.os.wait(poller, timeout, |report| {
+            reports += 1;
+            take_report(sources, &mut base.ready, report);
+        })?;
+        Ok(reports >= O::EVENTS_PER_WAIT)
     }
 
     /// The next thing that happened in this turn; `None` when the turn is over and
@@ -145,24 +146,88 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     /// others. Stopping early is fine: nothing is lost, the rest comes in the next turn.
     #[inline]
     pub fn next_event(&mut self) -> Option<Event<O, C>> {
-        let event = self
-            .next_command()
-            .or_else(|| self.next_io())
-            .or_else(|| self.next_due());
-        if event.is_some() {
-            self.stats.events += 1;
-        }
+        let event = match self.next_plain() {
+            Some(token) => Some(Event::Readable(token)),
+            None => self.next_rare(),
+        };
+        self.stats.events += u64::from(event.is_some());
         event
     }
 
-    fn next_command(&mut self) -> Option<Event<O, C>> {
+    /// The next source to read, if that is what comes next in this turn.
+    ///
+    /// `None` says only that it is not: ask [`next_event`](Self::next_event) for what it is. The
+    /// same as an [`Event::Readable`] with its source already looked up, for a loop to which
+    /// nearly every event is one.
+    #[inline]
+    pub fn next_readable(&mut self) -> Option<SourceMut<'_, O, T, C>> {
+        let token = self.next_plain()?;
+        self.stats.events += 1;
+        let entry = self.sources.get_mut(token.slot())?;
+        Some(SourceMut::new(token, entry, &mut self.base))
+    }
+
+    /// The next source if it is in its usual state, has something to read, and nothing comes
+    /// before it.
+    #[inline]
+    fn next_plain(&mut self) -> Option<Token> {
+        if self.turn.commands_left > 0 {
+            return None;
+        }
+        loop {
+            let (token, fresh) = match self.turn.current {
+                Some(token) => (token, false),
+                None => (self.begin_service()?, true),
+            };
+            let socket = self.sources.get_mut(token.slot()).map(|e| &mut e.socket);
+            let Some(socket) = socket.filter(|s| s.generation == token.generation()) else {
+                self.turn.current = None;
+                continue;
+            };
+            if fresh {
+                socket.flags.clear(Flags::LISTED);
+            }
+            if !socket.is_plain_stream() {
+                return None;
+            }
+            if socket.flags.has(Flags::READABLE) && self.turn.burst < READ_BURST {
+                self.turn.burst += 1;
+                self.turn.unpolled_events += 1;
+                return Some(token);
+            }
+            self.base.ready.list(token, &mut socket.flags);
+            self.turn.current = None;
+        }
+    }
+
+    #[inline(never)]
+    fn next_rare(&mut self) -> Option<Event<O, C>> {
+        if let Some(command) = self.next_command() {
+            return Some(Event::Command(command));
+        }
+        loop {
+            if let Some(token) = self.next_plain() {
+                return Some(Event::Readable(token));
+            }
+            let Some(token) = self.turn.current else {
+                return self.next_due();
+            };
+            if let Some(event) = self.serve(token) {
+                self.turn.unpolled_events += 1;
+                return Some(event);
+            }
+            self.end_service();
+        }
+    }
+
+    fn next_command(&mut self) -> Option<C> {
         if self.turn.commands_left == 0 {
             return None;
         }
         match self.commands.try_recv() {
             Ok(command) => {
                 self.turn.commands_left -= 1;
-                Some(Event::Command(command))
+                Some(command)
             }
             Err(_) => {
                 // Found empty once, it is not looked at again in this turn, which spares
@@ -173,34 +238,16 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         }
     }
 
-    fn next_io(&mut self) -> Option<Event<O, C>> {
-        loop {
-            let token = match self.turn.current {
-                Some(token) => token,
-                None => self.begin_service()?,
-            };
-            if let Some(event) = self.serve(token) {
-                self.turn.unpolled_events += 1;
-                return Some(event);
-            }
-            self.end_service();
-        }
-    }
-
     /// Takes the next ready source of this turn.
+    #[inline]
     fn begin_service(&mut self) -> Option<Token> {
-        while self.turn.sources_left > 0 {
-            self.turn.sources_left -= 1;
-            let token = self.ready.pop()?;
-            let Some(entry) = self.entry(token) else {
-                continue;
-            };
-            entry.flags.clear(Flags::LISTED);
-            self.turn.current = Some(token);
-            self.turn.burst = 0;
-            return Some(token);
+        if self.turn.sources_left == 0 {
+            return None;
         }
-        None
+        self.turn.sources_left -= 1;
+        self.turn.current = self.base.ready.pop();
+        self.turn.burst = 0;
+        self.turn.current
     }
 
     /// Puts the source being served behind the others if it has more to do.
@@ -211,24 +258,24 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         let Some(entry) = self.sources.get_mut(token.slot()) else {
             return;
         };
-        if entry.generation == token.generation() {
-            self.ready.list(token, &mut entry.flags);
+        if entry.socket.generation == token.generation() {
+            self.base.ready.list(token, &mut entry.socket.flags);
         }
     }
 
     /// The next event of the source being served; `None` when its time is over.
     fn serve(&mut self, token: Token) -> Option<Event<O, C>> {
         let entry = self.sources.get_mut(token.slot())?;
-        if entry.generation != token.generation() || !entry.flags.actionable() {
+        if entry.socket.generation != token.generation() || !entry.socket.flags.actionable() {
             return None;
         }
-        let Io::Stream(stream) = &entry.io else {
+        let Io::Stream(stream) = &entry.socket.io else {
             return self.accept_next(token);
         };
-        let flags = &mut entry.flags;
+        let flags = &mut entry.socket.flags;
         if flags.has(Flags::CONNECTING) {
             flags.clear(Flags::CHECK_CONNECT);
-            let outcome = connect_outcome(&self.os, stream);
+            let outcome = connect_outcome(&self.base.os, stream);
             return match outcome {
                 Ok(false) => None,
                 Ok(true) => {
@@ -264,28 +311,51 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     fn next_due(&mut self) -> Option<Event<O, C>> {
         while self.turn.firings_left > 0 {
             self.turn.firings_left -= 1;
-            let now = self.clock.nanos(self.now);
-            match self.timers.pop_due(now)? {
+            let now = self.base.clock.nanos(self.now);
+            match self.base.timers.pop_due(now)? {
                 Due::Command(command) => return Some(Event::Command(command)),
                 Due::AcceptRetry(token) => self.retry_accept(token),
                 Due::Deadline(token) => {
                     let Some(entry) = self.sources.get_mut(token.slot()) else {
                         continue;
                     };
-                    debug_assert_eq!(entry.generation, token.generation(), "removed, not fired");
-                    if entry.deadline > now {
+                    debug_assert_eq!(
+                        entry.socket.generation,
+                        token.generation(),
+                        "removed, not fired"
+                    );
+                    if entry.socket.deadline > now {
                         // Moved since it was armed.
-                        let key = self.timers.insert(entry.deadline, Due::Deadline(token));
-                        entry.timer = key.node();
+                        let key = self
+                            .base
+                            .timers
+                            .insert(entry.socket.deadline, Due::Deadline(token));
+                        entry.socket.timer = key.node();
                     } else {
-                        entry.deadline = NEVER;
-                        entry.timer = NO_TIMER;
+                        entry.socket.deadline = NEVER;
+                        entry.socket.timer = NO_TIMER;
                         return Some(Event::Deadline(token));
                     }
                 }
             }
         }
         None
+    }
+}
+
+#[inline]
+pub(super) fn take_report<O: Os, T>(
+    sources: &mut Slab<Entry<O, T>>,
+    ready: &mut ReadyList,
+    report: Readiness,
+) {
+    let token = Token::unpack(report.token);
+    // A report collected before its source was removed may name its successor's slot.
+    if let Some(Entry { socket, .. }) = sources.get_mut(token.slot())
+        && socket.generation == token.generation()
+    {
+        socket.flags.apply(report);
+        ready.list(token, &mut socket.flags);
     }
 }
 

@@ -266,13 +266,13 @@ impl Os for SimOs {
         &self,
         poller: &mut SimPoller,
         timeout: Option<Duration>,
-        ready: &mut Vec<Readiness>,
+        ready: impl FnMut(Readiness),
     ) -> io::Result<()> {
-        let first = ready.len();
-        let mut state = pollers::wait(self.state(), poller.id, timeout, ready);
+        let mut reports = Vec::new();
+        let mut state = pollers::wait(self.state(), poller.id, timeout, &mut reports);
         let now = state.now;
         state.note(call::WAIT, now);
-        for report in &ready[first..] {
+        for report in &reports {
             let bits = [
                 report.readable,
                 report.writable,
@@ -286,6 +286,8 @@ impl Os for SimOs {
                 bits.iter().fold(0, |all, &bit| all << 1 | u64::from(bit)),
             );
         }
+        drop(state);
+        reports.into_iter().for_each(ready);
         Ok(())
     }
 
