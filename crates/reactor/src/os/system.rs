@@ -1,6 +1,8 @@
 //! The production system: mio for readiness, socket2 for what mio has no call for.
 
-use std::io::{self, IoSlice, Read, Write};
+mod transfer;
+
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -197,17 +199,17 @@ impl Os for System {
 
     #[inline]
     fn read(&self, stream: &SystemStream, buf: &mut [u8]) -> io::Result<usize> {
-        (&stream.socket).read(buf)
+        transfer::read(&stream.socket, buf)
     }
 
     #[inline]
     fn write(&self, stream: &SystemStream, buf: &[u8]) -> io::Result<usize> {
-        (&stream.socket).write(buf)
+        transfer::write(&stream.socket, buf)
     }
 
     #[inline]
     fn write_vectored(&self, stream: &SystemStream, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&stream.socket).write_vectored(bufs)
+        transfer::write_vectored(&stream.socket, bufs)
     }
 
     fn shutdown_write(&self, stream: &SystemStream) -> io::Result<()> {
