@@ -35,7 +35,7 @@ impl Arena {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn copy(&mut self, message: &[u8]) -> Bytes {
         if message.len() > self.current.capacity() {
             self.refill(message.len());

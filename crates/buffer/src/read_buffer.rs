@@ -75,6 +75,8 @@ pub struct ReadBuffer {
     size: usize,
     copy_below: usize,
     own_copies: bool,
+    /// The length from which on a message does not go to `small`; follows from the three above.
+    shared_below: usize,
     /// Where messages below [`SMALL`] are copied to.
     small: Arena,
     /// Where other messages below `copy_below` are copied to.
@@ -109,6 +111,7 @@ impl ReadBuffer {
             size,
             copy_below,
             own_copies: false,
+            shared_below: SMALL.min(copy_below),
             small: Arena::new(SMALL_CHUNK),
             medium: Arena::new(MEDIUM_CHUNK),
             state: State::Empty,
@@ -122,7 +125,7 @@ impl ReadBuffer {
     #[must_use]
     pub fn copy_below(mut self, len: usize) -> Self {
         self.copy_below = len;
-        self
+        self.decide()
     }
 
     /// Whether every copy gets an allocation of its own, of its own size.
@@ -131,6 +134,15 @@ impl ReadBuffer {
     #[must_use]
     pub fn own_copies(mut self, own: bool) -> Self {
         self.own_copies = own;
+        self.decide()
+    }
+
+    fn decide(mut self) -> Self {
+        self.shared_below = if self.own_copies {
+            0
+        } else {
+            SMALL.min(self.copy_below)
+        };
         self
     }
 
@@ -196,8 +208,19 @@ impl ReadBuffer {
     ///
     /// If `range` is not inside what was read.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, range: Range<usize>) -> Bytes {
+        if range.len() < self.shared_below
+            && let State::Owned(block) = &self.state
+        {
+            // What nearly every message is.
+            return self.small.copy(&block[..self.filled][range]);
+        }
+        self.take_rare(range)
+    }
+
+    #[inline(never)]
+    fn take_rare(&mut self, range: Range<usize>) -> Bytes {
         let len = range.len();
         if len >= self.copy_below {
             return copy_out(self.freeze(), range, 0);
