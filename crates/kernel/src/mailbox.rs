@@ -1,5 +1,6 @@
 //! A process's mailbox: a bounded lane for messages and an unbounded one for control signals.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -89,6 +90,19 @@ impl Pushed {
     }
 }
 
+/// The message as the process takes it. A message that is one already needs no conversion, and no
+/// protection from one.
+#[inline(always)]
+fn converted<T: 'static, M: From<T> + 'static>(message: T) -> Result<M, Reason> {
+    let mut message = Some(message);
+    let same = (&mut message as &mut dyn Any).downcast_mut::<Option<M>>();
+    match (same.and_then(Option::take), message) {
+        (Some(message), _) => Ok(message),
+        (None, Some(message)) => caught(|| Ok(M::from(message))),
+        (None, None) => unreachable!("a message that was taken is there"),
+    }
+}
+
 impl<M> Mailbox<M> {
     /// Starts out as scheduled: nothing runs before `init` is done.
     pub(crate) fn new(capacity: Option<usize>) -> Self {
@@ -109,6 +123,7 @@ impl<M> Mailbox<M> {
 
     /// The conversion may be the user's, and is made under the lock; what it breaks is the
     /// process that takes such messages, never the sender.
+    #[inline(always)]
     pub(crate) fn push<T>(
         &self,
         from: Source,
@@ -117,7 +132,8 @@ impl<M> Mailbox<M> {
         whatever_the_bound: bool,
     ) -> Result<Pushed, Refused<T>>
     where
-        M: From<T>,
+        T: 'static,
+        M: From<T> + 'static,
     {
         let mut lanes = lock(&self.lanes);
         if lanes.closed {
@@ -126,7 +142,7 @@ impl<M> Mailbox<M> {
         if !whatever_the_bound && self.is_full(&lanes) {
             return Err(Refused::Send(SendError::Full(message)));
         }
-        match caught(|| Ok(M::from(message))) {
+        match converted(message) {
             Ok(message) => {
                 lanes.pushed += 1;
                 lanes.main.push_back(Entry {
@@ -180,10 +196,16 @@ impl<M> Mailbox<M> {
         Some(Pushed::now_scheduled(&mut lanes.scheduled))
     }
 
+    #[inline]
     pub(crate) fn take_signal(&self) -> Option<Signal> {
         if !self.urgent.load(Ordering::Acquire) {
             return None;
         }
+        self.take_urgent()
+    }
+
+    #[inline(never)]
+    fn take_urgent(&self) -> Option<Signal> {
         let mut lanes = lock(&self.lanes);
         let signal = lanes.control.pop_front();
         if lanes.control.is_empty() {

@@ -186,10 +186,16 @@ impl<A: Actor> Process<A> {
         }
     }
 
+    #[inline]
     fn follow_up(&self, pushed: Pushed) {
         if pushed == Pushed::Schedule {
-            self.core.worker.schedule(self.arc());
+            self.schedule();
         }
+    }
+
+    #[inline(never)]
+    fn schedule(&self) {
+        self.core.worker.schedule(self.arc());
     }
 
     /// Runs `init` on the calling thread.
