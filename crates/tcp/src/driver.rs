@@ -103,22 +103,20 @@ impl<O: Os> TcpDriver<O> {
         }
     }
 
-    /// Reads once; true if the processes should run before more is read.
-    ///
-    /// The owner's answers need not be announced one by one: the connection is looked at once the
-    /// owner has run.
+    /// Reads from the next source, if reading is what comes next; true if the processes should run
+    /// before more is read.
     #[inline]
-    fn readable(&mut self, token: Token) -> bool {
-        let Some(SourceMut {
-            data: Owned::Connection(connection),
-            mut io,
-        }) = self.reactor.source(token)
-        else {
-            return false;
-        };
-        touch(&mut self.touched, token, connection);
+    fn read_next(&mut self) -> Option<bool> {
+        let source = self.reactor.next_readable()?;
+        let token = source.token();
         self.active = true;
-        match connection.read(&mut io, &mut self.buffer) {
+        let fate = read(source, &mut self.touched, &mut self.buffer);
+        Some(self.after_read(token, fate))
+    }
+
+    #[inline]
+    fn after_read(&mut self, token: Token, fate: Fate) -> bool {
+        match fate {
             Fate::Lives => false,
             Fate::Hot => true,
             fate => {
@@ -126,6 +124,15 @@ impl<O: Os> TcpDriver<O> {
                 false
             }
         }
+    }
+
+    fn readable(&mut self, token: Token) -> bool {
+        let Some(source) = self.reactor.source(token) else {
+            return false;
+        };
+        self.active = true;
+        let fate = read(source, &mut self.touched, &mut self.buffer);
+        self.after_read(token, fate)
     }
 
     #[cold]
@@ -185,7 +192,7 @@ impl<O: Os> TcpDriver<O> {
     }
 
     /// One event; true if the processes should run before the next.
-    #[inline]
+    #[inline(never)]
     fn serve(&mut self, event: Event<O, Command<O>>) -> bool {
         match event {
             Event::Readable(token) => return self.readable(token),
@@ -265,6 +272,25 @@ impl<O: Os> TcpDriver<O> {
         });
     }
 
+    /// Credit that a connection has waited for is there.
+    #[inline(never)]
+    fn credit_back(&mut self, token: Token) {
+        let Some(SourceMut {
+            data: Owned::Connection(connection),
+            mut io,
+        }) = self.reactor.source(token)
+        else {
+            return;
+        };
+        let fate = connection.credit_back(&mut io);
+        if connection.awaits_answers() {
+            touch(&mut self.touched, token, connection);
+        }
+        if !matches!(fate, Fate::Lives) {
+            self.apply(token, fate);
+        }
+    }
+
     fn exit(&mut self, token: Token, why: MetaExit) {
         match self.reactor.data_mut(token) {
             Some(Owned::Connection(_)) => {
@@ -309,6 +335,24 @@ fn exit_connection<O: Os, C>(
     }
 }
 
+/// Reads once.
+///
+/// The owner's answers need not be announced one by one: the connection is looked at once the
+/// owner has run.
+#[inline(always)]
+fn read<O: Os>(
+    source: SourceMut<'_, O, Owned, Command<O>>,
+    touched: &mut Vec<Token>,
+    buffer: &mut ReadBuffer,
+) -> Fate {
+    let SourceMut { data, mut io } = source;
+    let Owned::Connection(connection) = data else {
+        return Fate::Lives;
+    };
+    touch(touched, io.token(), connection);
+    connection.read(&mut io, buffer)
+}
+
 #[inline]
 fn touch(touched: &mut Vec<Token>, token: Token, connection: &mut Connection) {
     if !mem::replace(&mut connection.touched, true) {
@@ -332,12 +376,15 @@ impl<O: Os> Driver for TcpDriver<O> {
             }
         }
         for _ in 0..EVENTS_PER_TURN {
-            let Some(event) = self.reactor.next_event() else {
+            let hot = if let Some(hot) = self.read_next() {
+                hot
+            } else if let Some(event) = self.reactor.next_event() {
+                self.serve(event)
+            } else {
                 return;
             };
-            if self.serve(event) {
-                self.in_turn = true;
-                return;
+            if hot {
+                break;
             }
         }
         self.in_turn = true;
@@ -346,19 +393,10 @@ impl<O: Os> Driver for TcpDriver<O> {
     fn handled(&mut self, receipts: &mut Vec<Receipt>) {
         for receipt in receipts.drain(..) {
             let token = Token::from_bits(receipt.token);
-            let Some(SourceMut {
-                data: Owned::Connection(connection),
-                mut io,
-            }) = self.reactor.source(token)
-            else {
-                continue;
-            };
-            let fate = connection.handled(&mut io, receipt.amount);
-            if connection.awaits_answers() {
-                touch(&mut self.touched, token, connection);
-            }
-            if !matches!(fate, Fate::Lives) {
-                self.apply(token, fate);
+            if let Some(Owned::Connection(connection)) = self.reactor.data_mut(token)
+                && connection.handled(receipt.amount)
+            {
+                self.credit_back(token);
             }
         }
     }

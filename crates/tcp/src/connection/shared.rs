@@ -70,8 +70,8 @@ pub(crate) type Rest = Option<Box<VecDeque<Bytes>>>;
 /// Bytes waiting for the driver to take them.
 #[derive(Default)]
 struct Queue {
-    /// The first, or nothing. Most connections have at most one, and then need no buffer.
-    first: Bytes,
+    /// The first. Most connections have at most one, and then need no buffer.
+    first: Option<Bytes>,
     rest: Rest,
     /// Bytes ever taken; with `sent` this gives how many wait.
     accepted: u64,
@@ -85,7 +85,7 @@ struct Queue {
 
 /// What the driver takes out of the queue in one go.
 pub(crate) struct Taken {
-    pub(crate) first: Bytes,
+    pub(crate) first: Option<Bytes>,
     pub(crate) rest: Rest,
     pub(crate) shut: Option<Shut>,
 }
@@ -259,7 +259,7 @@ impl Shared {
         Ok(self.accepted(queue, waiting, len))
     }
 
-    #[inline]
+    #[inline(always)]
     fn accepted(&self, mut queue: MutexGuard<'_, Queue>, waiting: usize, len: usize) -> Written {
         queue.accepted += len as u64;
         let throttled = waiting + len > self.group.options.marks.high;
@@ -300,7 +300,7 @@ impl Shared {
     ///
     /// The driver takes `watched` back *before* it takes the lock to empty the queue. So whoever
     /// finds `watched` set under the lock has put its bytes there in time.
-    #[inline]
+    #[inline(always)]
     fn announce(&self, mut queue: MutexGuard<'_, Queue>) {
         if queue.told || self.watched.load(Ordering::Relaxed) {
             return;
@@ -311,6 +311,7 @@ impl Shared {
     }
 
     /// A driver that does not know the connection yet looks for itself when it does.
+    #[inline(never)]
     pub(crate) fn tell(&self, what: Tell) {
         if let Some(token) = self.token() {
             self.group.station.tell(token, what);
@@ -366,7 +367,7 @@ impl Shared {
         let mut queue = self.queue();
         queue.told = false;
         Taken {
-            first: std::mem::take(&mut queue.first),
+            first: queue.first.take(),
             rest: queue.rest.take(),
             shut: queue.shut,
         }
@@ -403,23 +404,29 @@ impl Shared {
     pub(crate) fn close(&self) {
         let mut queue = self.queue();
         queue.closed = true;
-        let dropped = (std::mem::take(&mut queue.first), queue.rest.take());
+        let dropped = (queue.first.take(), queue.rest.take());
         drop(queue);
         drop(dropped);
     }
 }
 
 impl Queue {
+    #[inline]
     fn push(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
             return;
         }
-        if self.first.is_empty() {
-            // The driver takes both at once, so there is nothing behind an empty first.
-            self.first = bytes;
+        if self.first.is_none() {
+            // The driver takes both at once, so there is nothing behind a missing first.
+            self.first = Some(bytes);
         } else {
-            self.rest.get_or_insert_default().push_back(bytes);
+            self.push_behind(bytes);
         }
+    }
+
+    #[inline(never)]
+    fn push_behind(&mut self, bytes: Bytes) {
+        self.rest.get_or_insert_default().push_back(bytes);
     }
 
     fn push_parts(&mut self, header: &[u8], payload: Bytes, trailer: &[u8]) {

@@ -121,7 +121,7 @@ impl Connection {
             Phase::Open | Phase::Closing => {}
         }
         let taken = self.shared.take();
-        let nothing_new = taken.first.is_empty();
+        let nothing_new = taken.first.is_none();
         if let Err(error) = self.send(io, taken.first, taken.rest) {
             return Fate::Ends(DisconnectReason::from_io(&error));
         }

@@ -23,7 +23,7 @@ const NO_MESSAGES: u8 = Hold::CREDIT | Hold::MAILBOX | Hold::OWNER;
 
 impl Connection {
     /// Reads once.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read<O: Os, C>(
         &mut self,
         io: &mut SourceIo<'_, O, C>,
@@ -143,7 +143,7 @@ impl Connection {
     }
 
     /// Delivers one message, and holds reading when credit or mailbox are used up.
-    #[inline]
+    #[inline(always)]
     pub(super) fn deliver<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, data: Bytes) -> Fate {
         let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
         let amount = len.saturating_add(MESSAGE_OVERHEAD);
@@ -216,10 +216,16 @@ impl Connection {
         }
     }
 
-    /// The owner has handled messages worth this much credit.
+    /// The owner has handled messages worth this much credit. True if something may have waited
+    /// for that.
     #[inline]
-    pub(crate) fn handled<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, amount: u32) -> Fate {
+    pub(crate) fn handled(&mut self, amount: u32) -> bool {
         self.in_use = self.in_use.saturating_sub(amount);
+        self.hold & Hold::CREDIT != 0 || self.eof
+    }
+
+    /// Goes on reading if there is enough credit again.
+    pub(crate) fn credit_back<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
         // Half of it has to be free, or a stream would pause and go on with every message.
         if self.hold & Hold::CREDIT != 0 && self.in_use <= self.options().read_credit / 2 {
             self.release_reads(io, Hold::CREDIT);

@@ -17,12 +17,57 @@ const MAX_SLICES: usize = 64;
 
 impl Connection {
     /// Hands over what was written, and does what was asked to follow it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn flush<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
         if self.phase == Phase::Connecting {
             return Fate::Lives;
         }
-        let Taken { first, rest, shut } = self.shared.take();
+        match self.shared.take() {
+            // The usual case: nothing else is going on, and the system takes the one answer.
+            Taken {
+                first: Some(answer),
+                rest: None,
+                shut: None,
+            } if self.is_plain() => match io.write(&answer) {
+                Ok(WriteOutcome::Written(n)) if n == answer.len() => {
+                    self.shared.count_sent(n);
+                    Fate::Lives
+                }
+                outcome => self.handed_part(io, answer, outcome),
+            },
+            taken => self.hand_over(io, taken),
+        }
+    }
+
+    /// The system took less than everything.
+    #[cold]
+    fn handed_part<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        answer: Bytes,
+        outcome: io::Result<WriteOutcome>,
+    ) -> Fate {
+        match outcome {
+            Ok(outcome) => self.keep_rest(io, answer, outcome),
+            Err(error) => return self.write_failed(io, &error),
+        }
+        self.flushed(io)
+    }
+
+    /// Open in both directions, and nothing holds it up or waits for its queue to be empty.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.phase == Phase::Open
+            && !self.eof
+            && !self.fin_wanted
+            && self.hold & Hold::WRITES == 0
+            && self.pressure.is_none()
+            && !self.shared.is_throttled()
+    }
+
+    #[inline(never)]
+    fn hand_over<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, taken: Taken) -> Fate {
+        let Taken { first, rest, shut } = taken;
         if let Some(shut) = shut
             && let Some(fate) = self.shut(io, shut)
         {
@@ -113,16 +158,15 @@ impl Connection {
     }
 
     /// Hands over the newest pieces, behind those that still wait.
-    #[inline]
     pub(super) fn send<O: Os, C>(
         &mut self,
         io: &mut SourceIo<'_, O, C>,
-        first: Bytes,
+        first: Option<Bytes>,
         rest: Rest,
     ) -> io::Result<()> {
-        if first.is_empty() {
+        let Some(first) = first else {
             return Ok(());
-        }
+        };
         if self.is_blocked() {
             let sending = &mut self.pressure().sending;
             sending.push_back(first);
@@ -133,22 +177,26 @@ impl Connection {
             all.push_front(first);
             return self.send_all(io, *all);
         }
-        // The usual case: one answer, and the system takes it.
-        let mut first = first;
-        match io.write(&first)? {
-            WriteOutcome::Written(n) if n == first.len() => {
-                self.shared.count_sent(n);
-                return Ok(());
-            }
-            WriteOutcome::Written(n) => {
-                self.shared.count_sent(n);
-                first.advance(n);
-            }
-            WriteOutcome::WouldBlock => {}
-        }
-        self.pressure().sending.push_back(first);
-        self.blocked(io, true);
+        let outcome = io.write(&first)?;
+        self.keep_rest(io, first, outcome);
         Ok(())
+    }
+
+    /// Keeps what the system did not take.
+    fn keep_rest<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        mut piece: Bytes,
+        outcome: WriteOutcome,
+    ) {
+        if let WriteOutcome::Written(n) = outcome {
+            self.shared.count_sent(n);
+            piece.advance(n);
+        }
+        if !piece.is_empty() {
+            self.pressure().sending.push_back(piece);
+            self.blocked(io, true);
+        }
     }
 
     pub(super) fn send_all<O: Os, C>(
@@ -209,7 +257,6 @@ impl Connection {
     }
 
     /// After a flush: reading may go on, or an end that waited for it can follow.
-    #[inline]
     pub(super) fn flushed<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
         if self.hold & Hold::WRITES != 0 && self.shared.queued() <= self.options().marks.low {
             self.release_reads(io, Hold::WRITES);
