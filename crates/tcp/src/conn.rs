@@ -79,7 +79,8 @@ impl Conn {
     /// Writes bytes, in the order of the calls.
     ///
     /// Cloning a [`Bytes`] copies nothing, so that a broadcast costs one reference a connection.
-    /// What one handler writes to one connection leaves in one system call, when it has returned.
+    /// What one handler writes to one connection leaves in one system call, when it has returned;
+    /// pieces of up to 2 KiB that follow one another until then are joined for that.
     pub fn write(&self, bytes: impl Into<Bytes>) -> Written {
         self.0.write(bytes.into())
     }

@@ -1,7 +1,9 @@
 //! A connection: the half that any thread may touch, and the half that its worker drives.
 
+mod pieces;
 mod shared;
 mod state;
 
+pub(crate) use pieces::Taken;
 pub(crate) use shared::{Group, Shared, Shut, Station, Tell};
 pub(crate) use state::{Birth, Connection, Fate};

@@ -1,12 +1,11 @@
 //! What a connection's handles share with its driver: the write queue, counters, addresses.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use socktree_codec::Framing;
 use socktree_kernel::{
     Alias, Envelope, Inspection, MetaExit, MetaPort, MetaScope, Pid, SendError, Source,
@@ -14,12 +13,9 @@ use socktree_kernel::{
 use socktree_reactor::Token;
 
 use crate::conn::{TryWriteError, Written};
+use crate::connection::pieces::{Pieces, Taken};
 use crate::options::ConnectionOptions;
 use crate::server::ServerShared;
-
-/// Payloads up to this size are copied behind their header instead of going out as a slice of
-/// their own: a second slice costs the system more than the copy.
-const JOIN_BELOW: usize = 1024;
 
 /// What other threads tell the driver of a connection.
 #[derive(Debug)]
@@ -64,15 +60,10 @@ pub(crate) enum Shut {
     Slow,
 }
 
-/// What was written behind the first piece: boxed, so that it costs an idle connection a word.
-pub(crate) type Rest = Option<Box<VecDeque<Bytes>>>;
-
-/// Bytes waiting for the driver to take them.
+/// What waits for the driver.
 #[derive(Default)]
 struct Queue {
-    /// The first. Most connections have at most one, and then need no buffer.
-    first: Option<Bytes>,
-    rest: Rest,
+    pieces: Pieces,
     /// Bytes ever taken; with `sent` this gives how many wait.
     accepted: u64,
     shut: Option<Shut>,
@@ -81,13 +72,6 @@ struct Queue {
     closed: bool,
     /// An exit that came before the driver knew the connection.
     early_exit: Option<Box<MetaExit>>,
-}
-
-/// What the driver takes out of the queue in one go.
-pub(crate) struct Taken {
-    pub(crate) first: Option<Bytes>,
-    pub(crate) rest: Rest,
-    pub(crate) shut: Option<Shut>,
 }
 
 /// Whom a connection connects.
@@ -204,12 +188,14 @@ impl Shared {
     // The owner's side.
 
     pub(crate) fn write(&self, bytes: Bytes) -> Written {
-        self.write_with(bytes.len(), |queue| queue.push(bytes))
+        self.write_with(bytes.len(), |queue| queue.pieces.push(bytes))
     }
 
     pub(crate) fn write_parts(&self, header: &[u8], payload: Bytes, trailer: &[u8]) -> Written {
         let len = header.len() + payload.len() + trailer.len();
-        self.write_with(len, |queue| queue.push_parts(header, payload, trailer))
+        self.write_with(len, |queue| {
+            queue.pieces.push_parts(header, payload, trailer)
+        })
     }
 
     #[inline]
@@ -255,7 +241,7 @@ impl Shared {
             self.announce(queue);
             return Err(TryWriteError::Full(bytes));
         }
-        queue.push(bytes);
+        queue.pieces.push(bytes);
         Ok(self.accepted(queue, waiting, len))
     }
 
@@ -361,16 +347,24 @@ impl Shared {
         self.watched.store(true, Ordering::Relaxed);
     }
 
-    #[inline]
-    pub(crate) fn take(&self) -> Taken {
+    /// The one piece that there is, if nothing else is asked for.
+    #[inline(always)]
+    pub(crate) fn take_only(&self) -> Option<Bytes> {
+        self.watched.store(false, Ordering::Relaxed);
+        let mut queue = self.queue();
+        if queue.shut.is_some() {
+            return None;
+        }
+        let only = queue.pieces.take_only()?;
+        queue.told = false;
+        Some(only)
+    }
+
+    pub(crate) fn take(&self) -> (Taken, Option<Shut>) {
         self.watched.store(false, Ordering::Relaxed);
         let mut queue = self.queue();
         queue.told = false;
-        Taken {
-            first: queue.first.take(),
-            rest: queue.rest.take(),
-            shut: queue.shut,
-        }
+        (queue.pieces.take(), queue.shut)
     }
 
     pub(crate) fn count_received(&self, bytes: usize) {
@@ -404,42 +398,9 @@ impl Shared {
     pub(crate) fn close(&self) {
         let mut queue = self.queue();
         queue.closed = true;
-        let dropped = (queue.first.take(), queue.rest.take());
+        let dropped = queue.pieces.take();
         drop(queue);
         drop(dropped);
-    }
-}
-
-impl Queue {
-    #[inline]
-    fn push(&mut self, bytes: Bytes) {
-        if bytes.is_empty() {
-            return;
-        }
-        if self.first.is_none() {
-            // The driver takes both at once, so there is nothing behind a missing first.
-            self.first = Some(bytes);
-        } else {
-            self.push_behind(bytes);
-        }
-    }
-
-    #[inline(never)]
-    fn push_behind(&mut self, bytes: Bytes) {
-        self.rest.get_or_insert_default().push_back(bytes);
-    }
-
-    fn push_parts(&mut self, header: &[u8], payload: Bytes, trailer: &[u8]) {
-        if payload.len() <= JOIN_BELOW {
-            let mut joined = BytesMut::with_capacity(header.len() + payload.len() + trailer.len());
-            joined.extend_from_slice(header);
-            joined.extend_from_slice(&payload);
-            joined.extend_from_slice(trailer);
-            return self.push(joined.freeze());
-        }
-        self.push(Bytes::copy_from_slice(header));
-        self.push(payload);
-        self.push(Bytes::copy_from_slice(trailer));
     }
 }
 

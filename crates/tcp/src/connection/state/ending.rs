@@ -6,6 +6,7 @@ use socktree_codec::FrameError;
 use socktree_reactor::{Os, SourceIo};
 
 use super::{Connection, Fate, Hold, Phase};
+use crate::connection::Taken;
 use crate::event::{DisconnectReason, TcpEvent};
 
 /// How long a connection that has ended its direction waits for the peer to end the other.
@@ -120,9 +121,9 @@ impl Connection {
             Phase::Lingering => return Fate::Lives,
             Phase::Open | Phase::Closing => {}
         }
-        let taken = self.shared.take();
-        let nothing_new = taken.first.is_none();
-        if let Err(error) = self.send(io, taken.first, taken.rest) {
+        let (taken, _shut) = self.shared.take();
+        let nothing_new = matches!(taken, Taken::Nothing);
+        if let Err(error) = self.send(io, taken) {
             return Fate::Ends(DisconnectReason::from_io(&error));
         }
         self.fin_wanted = true;

@@ -7,8 +7,7 @@ use bytes::{Buf, Bytes};
 use socktree_reactor::{Os, SourceIo, WriteOutcome};
 
 use super::{Connection, Fate, Hold, Phase};
-use crate::connection::Shut;
-use crate::connection::shared::{Rest, Taken};
+use crate::connection::{Shut, Taken};
 use crate::event::{DisconnectReason, TcpEvent};
 
 /// The most pieces handed to one `writev(2)`; Linux takes 1024, and above a few dozen nothing is
@@ -22,21 +21,19 @@ impl Connection {
         if self.phase == Phase::Connecting {
             return Fate::Lives;
         }
-        match self.shared.take() {
-            // The usual case: nothing else is going on, and the system takes the one answer.
-            Taken {
-                first: Some(answer),
-                rest: None,
-                shut: None,
-            } if self.is_plain() => match io.write(&answer) {
+        // The usual case: nothing else is going on, and the system takes the one answer.
+        if self.is_plain()
+            && let Some(answer) = self.shared.take_only()
+        {
+            return match io.write(&answer) {
                 Ok(WriteOutcome::Written(n)) if n == answer.len() => {
                     self.shared.count_sent(n);
                     Fate::Lives
                 }
                 outcome => self.handed_part(io, answer, outcome),
-            },
-            taken => self.hand_over(io, taken),
+            };
         }
+        self.hand_over(io)
     }
 
     /// The system took less than everything.
@@ -66,14 +63,14 @@ impl Connection {
     }
 
     #[inline(never)]
-    fn hand_over<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, taken: Taken) -> Fate {
-        let Taken { first, rest, shut } = taken;
+    fn hand_over<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        let (taken, shut) = self.shared.take();
         if let Some(shut) = shut
             && let Some(fate) = self.shut(io, shut)
         {
             return fate;
         }
-        if let Err(error) = self.send(io, first, rest) {
+        if let Err(error) = self.send(io, taken) {
             return self.write_failed(io, &error);
         }
         if self.shared.is_throttled() && self.shared.release_throttled() {
@@ -161,24 +158,18 @@ impl Connection {
     pub(super) fn send<O: Os, C>(
         &mut self,
         io: &mut SourceIo<'_, O, C>,
-        first: Option<Bytes>,
-        rest: Rest,
+        taken: Taken,
     ) -> io::Result<()> {
-        let Some(first) = first else {
-            return Ok(());
-        };
-        if self.is_blocked() {
-            let sending = &mut self.pressure().sending;
-            sending.push_back(first);
-            sending.extend(rest.into_iter().flat_map(|rest| *rest));
-            return Ok(());
+        match taken {
+            Taken::Nothing => {}
+            Taken::One(piece) if self.is_blocked() => self.pressure().sending.push_back(piece),
+            Taken::Several(pieces) if self.is_blocked() => self.pressure().sending.extend(pieces),
+            Taken::One(piece) => {
+                let outcome = io.write(&piece)?;
+                self.keep_rest(io, piece, outcome);
+            }
+            Taken::Several(pieces) => return self.send_all(io, pieces),
         }
-        if let Some(mut all) = rest {
-            all.push_front(first);
-            return self.send_all(io, *all);
-        }
-        let outcome = io.write(&first)?;
-        self.keep_rest(io, first, outcome);
         Ok(())
     }
 
