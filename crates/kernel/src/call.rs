@@ -334,11 +334,11 @@ where
             return Some(answer);
         };
         let core = process.core_ref();
-        if !core.disown_timer(timer) {
+        let Some(at) = core.disown_timer(timer) else {
             return Some(answer);
-        }
+        };
         let open = lock(&self.open).take();
-        core.worker.cancel_timer(timer);
+        core.worker.cancel_timer(at, timer.serial);
         let Some((_, then)) = open else {
             return Some(answer);
         };

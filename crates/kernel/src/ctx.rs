@@ -10,9 +10,8 @@ use std::time::Instant;
 use crate::actor::Actor;
 use crate::error::{RelationError, SendError, SpawnError};
 use crate::id::{Alias, Name, Pid, Target};
-use crate::mailbox::Signal;
 use crate::message::{Address, Sink, Source};
-use crate::meta::{Inspection, Meta, MetaExit, MetaScope};
+use crate::meta::{Inspection, Meta, MetaScope};
 use crate::node::{Node, SpawnOptions};
 use crate::process::Process;
 use crate::reason::Reason;
@@ -246,24 +245,7 @@ impl<'a, A: Actor> Ctx<'a, A> {
     /// Nothing happens if there is no such target. A process may send one to itself.
     pub fn exit(&mut self, target: impl Into<Target>, reason: Reason) {
         let core = self.process.core_ref();
-        let target = target.into();
-        if let Target::Alias(alias) = target
-            && let Some(AliasEntry::Meta { port, .. }) = core.node.registry.alias(alias)
-        {
-            return port.exit(MetaExit::Requested(reason));
-        }
-        if let Some(process) = core.node.registry.resolve(&target) {
-            let trappable = process.core().parent != Some(core.pid);
-            let from = Target::Pid(core.pid);
-            process.signal(match reason {
-                Reason::Kill => Signal::Kill,
-                reason => Signal::Exit {
-                    from,
-                    reason,
-                    trappable,
-                },
-            });
-        }
+        core.node.exit(Some(core.pid), target.into(), reason);
     }
 
     /// Whether exit signals come to [`Actor::exit`] instead of ending the process. Off at first.

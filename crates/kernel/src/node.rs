@@ -16,11 +16,9 @@ use crate::call::{Reply, Waiting};
 use crate::error::{CallError, NodeError, RelationError, SendError, SpawnError, StopReport};
 use crate::id::{Pid, Target};
 use crate::info::{NodeInfo, ProcessInfo};
-use crate::mailbox::Signal;
 use crate::message::{Address, Source};
-use crate::meta::{Inspection, MetaExit};
+use crate::meta::Inspection;
 use crate::reason::Reason;
-use crate::registry::AliasEntry;
 use crate::sync::lock;
 
 pub use builder::NodeBuilder;
@@ -208,22 +206,7 @@ impl Node {
     /// Sends an exit signal, which ends a process unless it traps exits, and a meta-process
     /// always. [`Reason::Kill`] cannot be trapped.
     pub fn exit(&self, target: impl Into<Target>, reason: Reason) {
-        let target = target.into();
-        if let Target::Alias(alias) = target
-            && let Some(AliasEntry::Meta { port, .. }) = self.inner.registry.alias(alias)
-        {
-            return port.exit(MetaExit::Requested(reason));
-        }
-        if let Some(process) = self.inner.registry.resolve(&target) {
-            process.signal(match reason {
-                Reason::Kill => Signal::Kill,
-                reason => Signal::Exit {
-                    from: target,
-                    reason,
-                    trappable: true,
-                },
-            });
-        }
+        self.inner.exit(None, target.into(), reason);
     }
 
     /// What the target tells about itself, or `None` if there is none. Never waits.

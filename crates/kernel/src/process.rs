@@ -18,7 +18,7 @@ use crate::message::{Envelope, Protocol, Receipt, Sink, Source};
 use crate::meta::{MetaExit, RoomWaiter};
 use crate::node::{NodeInner, count_as_handler};
 use crate::reason::{Flow, Reason};
-use crate::registry::AliasEntry;
+use crate::registry::{AliasEntry, NumberMap};
 use crate::relations::{Kind, Told};
 use crate::sync::lock;
 use crate::timer::TimerRef;
@@ -58,7 +58,8 @@ struct Owned {
     /// A tree, because it gives its memory back leaf by leaf as thousands of connections end.
     metas: BTreeSet<Alias>,
     watches: HashSet<(Target, Kind)>,
-    timers: HashSet<TimerRef>,
+    /// Each with the time that it is set to.
+    timers: NumberMap<u64, Instant>,
     /// The call that it waits in, which a signal interrupts.
     call: Option<Arc<dyn Interrupt>>,
 }
@@ -326,8 +327,8 @@ impl<A: Actor> Process<A> {
             contain(pid, || drop_for(&reason, actor));
         }
         let (metas, timers) = self.core.close();
-        for timer in timers {
-            contain(pid, || self.core.worker.cancel_timer(timer));
+        for (serial, at) in timers {
+            contain(pid, || self.core.worker.cancel_timer(at, serial));
         }
         cell.ending = Some(reason.clone());
         if metas.is_empty() {
@@ -555,12 +556,27 @@ impl ProcessCore {
         lock(&self.owned).init_children.take().unwrap_or_default()
     }
 
-    pub(crate) fn own_timer(&self, timer: TimerRef) -> bool {
+    /// False if the process is ending and sets no timers any more.
+    pub(crate) fn own_timer(&self, timer: TimerRef, at: Instant) -> bool {
         let mut owned = lock(&self.owned);
         if !owned.closed {
-            owned.timers.insert(timer);
+            owned.timers.insert(timer.serial, at);
         }
         !owned.closed
+    }
+
+    /// Notes that a timer fires once more. False if it was cancelled meanwhile.
+    pub(crate) fn renew_timer(&self, timer: TimerRef, at: Instant) -> bool {
+        let mut owned = lock(&self.owned);
+        let known = owned.timers.get_mut(&timer.serial);
+        known.is_some_and(|known| {
+            *known = at;
+            true
+        })
+    }
+
+    pub(crate) fn owns_timer(&self, timer: TimerRef) -> bool {
+        timer.worker == self.worker.id && lock(&self.owned).timers.contains_key(&timer.serial)
     }
 
     /// Says which call signals have to interrupt. What came before has interrupted nothing: look
@@ -577,8 +593,13 @@ impl ProcessCore {
         }
     }
 
-    pub(crate) fn disown_timer(&self, timer: TimerRef) -> bool {
-        lock(&self.owned).timers.remove(&timer)
+    /// Strikes a timer off, and says what it was set to. Whoever does so decides what becomes of
+    /// it: the timer itself may just be firing.
+    pub(crate) fn disown_timer(&self, timer: TimerRef) -> Option<Instant> {
+        if timer.worker != self.worker.id {
+            return None;
+        }
+        lock(&self.owned).timers.remove(&timer.serial)
     }
 
     /// For [`Relations`](crate::relations::Relations) alone, under its lock. False if it is noted
@@ -601,7 +622,7 @@ impl ProcessCore {
     }
 
     /// Refuses additions from now on. Gives out what has to end first.
-    fn close(&self) -> (Vec<Alias>, HashSet<TimerRef>) {
+    fn close(&self) -> (Vec<Alias>, NumberMap<u64, Instant>) {
         let mut owned = lock(&self.owned);
         owned.closed = true;
         (

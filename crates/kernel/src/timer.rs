@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use crate::worker::WorkerId;
 
 /// Refers to a timer that was set, for [`Ctx::cancel`](crate::Ctx::cancel).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerRef {
-    at: Instant,
-    serial: u64,
+    /// Workers count for themselves, so the number alone would not be unique.
+    pub(crate) worker: WorkerId,
+    pub(crate) serial: u64,
 }
 
 /// What a timer does when its time has come.
@@ -18,8 +21,7 @@ pub(crate) type Action = Box<dyn FnOnce() + Send>;
 /// a cancelled timer. A wheel would save some nanoseconds and bring tombstones or coarse ticks.
 #[derive(Default)]
 pub(crate) struct Timers {
-    armed: BTreeMap<TimerRef, Action>,
-    serial: u64,
+    armed: BTreeMap<(Instant, u64), Action>,
 }
 
 impl fmt::Debug for Timers {
@@ -31,30 +33,22 @@ impl fmt::Debug for Timers {
 }
 
 impl Timers {
-    pub(crate) fn next_ref(&mut self, at: Instant) -> TimerRef {
-        self.serial += 1;
-        TimerRef {
-            at,
-            serial: self.serial,
-        }
+    pub(crate) fn arm(&mut self, at: Instant, serial: u64, action: Action) {
+        self.armed.insert((at, serial), action);
     }
 
-    pub(crate) fn arm(&mut self, timer: TimerRef, action: Action) {
-        self.armed.insert(timer, action);
-    }
-
-    pub(crate) fn cancel(&mut self, timer: TimerRef) -> Option<Action> {
-        self.armed.remove(&timer)
+    pub(crate) fn cancel(&mut self, at: Instant, serial: u64) -> Option<Action> {
+        self.armed.remove(&(at, serial))
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.armed.first_key_value().map(|(timer, _)| timer.at)
+        self.armed.first_key_value().map(|(&(at, _), _)| at)
     }
 
     /// Takes one timer that is due.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Action> {
         let first = self.armed.first_entry()?;
-        (first.key().at <= now).then(|| first.remove())
+        (first.key().0 <= now).then(|| first.remove())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -62,35 +56,59 @@ impl Timers {
     }
 }
 
+/// When a timer that was due at `due`, and now fires, does so next: a whole number of periods
+/// after `due`, and after `now`. The ticks in between were missed. `None` beyond the end of time.
+pub(crate) fn next_tick(due: Instant, period: Duration, now: Instant) -> Option<Instant> {
+    let late = now.saturating_duration_since(due);
+    let since_tick = late.as_nanos() % period.as_nanos().max(1);
+    let since_tick = Duration::from_nanos(u64::try_from(since_tick).ok()?);
+    now.max(due).checked_add(period.saturating_sub(since_tick))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
     use std::time::{Duration, Instant};
 
-    use super::Timers;
+    use super::{Timers, next_tick};
 
     #[test]
     fn the_earliest_goes_first_and_equals_in_the_order_of_setting() {
         let (mut timers, now) = (Timers::default(), Instant::now());
         let (fire, fired) = mpsc::channel();
         let delays = [3, 1, 2, 1, 0, 3];
-        let refs = delays.map(|delay| {
-            let (timer, fire) = (
-                timers.next_ref(now + Duration::from_secs(delay)),
-                fire.clone(),
-            );
-            timers.arm(timer, Box::new(move || fire.send(timer).unwrap()));
-            timer
+        let mut serials = 0..;
+        let set = delays.map(|delay| {
+            let at = now + Duration::from_secs(delay);
+            let (serial, fire) = (serials.next().unwrap(), fire.clone());
+            timers.arm(at, serial, Box::new(move || fire.send(serial).unwrap()));
+            (at, serial)
         });
-        assert!(timers.cancel(refs[2]).is_some());
-        assert!(timers.cancel(refs[2]).is_none());
+        assert!(timers.cancel(set[2].0, set[2].1).is_some());
+        assert!(timers.cancel(set[2].0, set[2].1).is_none());
         assert_eq!(timers.next(), Some(now));
         let until = now + Duration::from_secs(2);
         while let Some(action) = timers.pop_due(until) {
             action();
         }
         let order: Vec<_> = fired.try_iter().collect();
-        assert_eq!(order, [refs[4], refs[1], refs[3]]);
+        assert_eq!(order, [set[4].1, set[1].1, set[3].1]);
         assert_eq!(timers.len(), 2);
+    }
+
+    #[test]
+    fn ticks_keep_their_rate_and_those_that_were_missed_are_dropped() {
+        let due = Instant::now();
+        let after = |millis| due + Duration::from_millis(millis);
+        let next = |late| next_tick(due, Duration::from_millis(10), after(late));
+        assert_eq!(next(0), Some(after(10)));
+        assert_eq!(next(3), Some(after(10)), "no drift");
+        assert_eq!(
+            next(10),
+            Some(after(20)),
+            "the one that is due now is missed"
+        );
+        assert_eq!(next(99), Some(after(100)));
+        assert_eq!(next_tick(due, Duration::MAX, due), None);
     }
 }

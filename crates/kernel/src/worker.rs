@@ -71,6 +71,7 @@ pub(crate) struct Worker {
     core: Mutex<Core>,
     inbox: Mutex<Inbox>,
     timers: Mutex<Timers>,
+    timer_serial: AtomicU64,
     /// Set after something was put into the inbox or the timers; the loop must not sleep then.
     pending: AtomicBool,
     /// Who drives: a thread whose epoch is older has been displaced.
@@ -117,6 +118,7 @@ impl Worker {
             }),
             inbox: Mutex::default(),
             timers: Mutex::default(),
+            timer_serial: AtomicU64::new(0),
             pending: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
             progress: AtomicU64::new(0),
@@ -143,29 +145,27 @@ impl Worker {
         self.remote.wake();
     }
 
-    /// Sets a timer if `make` gives something to do. It is called while no timer can fire.
-    pub(crate) fn set_timer(
-        &self,
-        at: Instant,
-        make: impl FnOnce(TimerRef) -> Option<Action>,
-    ) -> TimerRef {
+    /// A number for a new timer.
+    pub(crate) fn next_timer(&self) -> TimerRef {
+        TimerRef {
+            worker: self.id,
+            serial: self.timer_serial.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn arm_timer(&self, at: Instant, timer: TimerRef, then: Action) {
         let mut timers = lock(&self.timers);
-        let timer = timers.next_ref(at);
-        let Some(action) = make(timer) else {
-            return timer;
-        };
-        timers.arm(timer, action);
+        timers.arm(at, timer.serial, then);
         let is_first = timers.next() == Some(at);
         drop(timers);
         if is_first {
             self.announce();
         }
-        timer
     }
 
-    pub(crate) fn cancel_timer(&self, timer: TimerRef) {
+    pub(crate) fn cancel_timer(&self, at: Instant, serial: u64) {
         // Dropped outside the lock: an action owns a message, and dropping that is user code.
-        let action = lock(&self.timers).cancel(timer);
+        let action = lock(&self.timers).cancel(at, serial);
         drop(action);
     }
 

@@ -5,8 +5,9 @@ mod lab;
 
 use std::time::Duration;
 
-use lab::{Handle, Plan, node, stop, until};
-use socktree_kernel::{Reason, Source};
+use crossbeam_channel::bounded;
+use lab::{Do, Handle, Plan, node, stop, until};
+use socktree_kernel::{CallError, Reason, Reply, Source};
 
 /// Longer than any test runs.
 const NEVER: Duration = Duration::from_secs(86_400);
@@ -134,18 +135,138 @@ fn timers_end_with_their_owner() {
     stop(&node);
 }
 
-/// G01: nothing is left of what was cancelled.
+/// G01: nothing is left of what was cancelled, however many there were.
 #[test]
-fn a_hundred_thousand_cancelled_timers_leave_nothing() {
+fn a_million_cancelled_timers_leave_nothing() {
+    let node = node(1);
+    let owner = Handle::new(&node);
+    for _ in 0..10 {
+        owner.run(|ctx| {
+            let timers: Vec<_> = (0..100_000)
+                .map(|n| ctx.send_after(ctx.pid(), n, NEVER))
+                .collect();
+            assert!(timers.into_iter().all(|timer| ctx.cancel(timer)));
+        });
+        assert_eq!(node.info().timers, 0);
+    }
+    stop(&node);
+}
+
+#[test]
+fn a_ticker_ticks_until_it_is_cancelled() {
+    let node = node(1);
+    let owner = Handle::new(&node);
+    let timer = owner.run(|ctx| ctx.send_every(ctx.pid(), 1_u64, Duration::ZERO));
+    for _ in 0..5 {
+        assert_eq!(owner.number(), (Source::Process(owner.pid()), 1));
+    }
+    assert!(owner.run(move |ctx| ctx.cancel(timer)));
+    assert!(!owner.run(move |ctx| ctx.cancel(timer)));
+    assert_eq!(node.info().timers, 0);
+    while owner.noted().is_some() {}
+    owner.run(|_| ());
+    assert!(owner.noted().is_none(), "not one more");
+    stop(&node);
+}
+
+/// Cancelled by its owner on one thread while another fires it: it leaves nothing armed.
+#[test]
+fn a_ticker_that_is_cancelled_while_it_fires_is_gone() {
+    let node = node(1);
+    let (owner, target) = (Handle::new(&node), Handle::new(&node));
+    let to = target.pid();
+    for _ in 0..50 {
+        let cancelled = owner.run(move |ctx| {
+            let timer = ctx.send_every(to, 1_u64, Duration::from_millis(1));
+            // The worker fires it meanwhile, under another thread.
+            ctx.blocking(|| std::thread::sleep(Duration::from_millis(1))); // sleep: until it is due
+            ctx.cancel(timer)
+        });
+        assert!(cancelled, "a ticker never ends by itself");
+        until("it is gone", || node.info().timers == 0);
+    }
+    stop(&node);
+}
+
+#[test]
+fn tickers_end_with_their_owner() {
+    let node = node(2);
+    let (owner, target) = (Handle::new(&node), Handle::new(&node));
+    let to = target.pid();
+    owner.run(move |ctx| {
+        ctx.send_every(to, 1_u64, Duration::from_millis(1));
+        ctx.send_every(to, 2_u64, NEVER);
+        ctx.send_every(to, 3_u64, Duration::MAX);
+    });
+    assert_eq!(target.number().1, 1);
+    owner.tell(|_| Err(Reason::Normal));
+    owner.end();
+    until("they are gone", || node.info().timers == 0);
+    stop(&node);
+}
+
+/// Its clone is its owner's code, and runs where no handler does.
+#[test]
+fn a_message_that_cannot_be_cloned_ends_the_tickers_owner() {
+    struct Once;
+    impl Clone for Once {
+        fn clone(&self) -> Self {
+            panic!("there is only one")
+        }
+    }
     let node = node(1);
     let owner = Handle::new(&node);
     owner.run(|ctx| {
-        let timers: Vec<_> = (0..100_000)
-            .map(|n| ctx.send_after(ctx.pid(), n, NEVER))
-            .collect();
-        assert!(timers.into_iter().all(|timer| ctx.cancel(timer)));
+        ctx.send_every("nobody", Once, Duration::ZERO);
     });
+    assert_eq!(owner.end().to_string(), "panic: there is only one");
+    stop(&node);
+}
+
+#[test]
+fn an_exit_comes_after_its_delay_or_not_at_all() {
+    let node = node(2);
+    let (owner, target) = (Handle::new(&node), Handle::new(&node));
+    let to = target.pid();
+    target.run(|ctx| ctx.trap_exit(true));
+    let never = owner.run(move |ctx| {
+        ctx.exit_after(to, Reason::Shutdown, Duration::from_millis(1));
+        ctx.exit_after(to, Reason::Kill, NEVER)
+    });
+    let (from, reason) = target.exit();
+    assert_eq!(from, owner.pid().into());
+    assert!(matches!(reason, Reason::Shutdown));
+    assert!(owner.run(move |ctx| ctx.cancel(never)));
     assert_eq!(node.info().timers, 0);
+    owner.run(|ctx| {
+        ctx.exit_after(ctx.pid(), Reason::Normal, Duration::ZERO);
+    });
+    assert!(matches!(owner.end(), Reason::Normal));
+    stop(&node);
+}
+
+/// The message of a timer that is never set is dropped where its drop may do as it likes.
+#[test]
+fn a_timer_of_an_ending_process_drops_its_message_unlocked() {
+    let node = node(1);
+    let (asker, asked) = (Handle::new(&node), bounded(1));
+    let plan = Plan::terminate(move |ctx| {
+        let reply: Reply<u64> = asked.1.recv().unwrap();
+        ctx.send_after("nobody", reply, NEVER);
+    });
+    let holder = plan.start(&node).unwrap();
+    let to = holder.pid();
+    let keep = move |reply| {
+        asked.0.send(reply).unwrap();
+        Do::new(|_| Err(Reason::Normal))
+    };
+    asker.run(move |ctx| {
+        ctx.request(to, keep, NEVER, |answer: Result<u64, CallError>| {
+            assert!(answer.is_err());
+            "dropped"
+        });
+    });
+    assert_eq!(asker.text().1, "dropped");
     stop(&node);
 }
 

@@ -1,14 +1,23 @@
-//! Timers: what a process has sent or done later.
+//! Timers: what a process has done later.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::actor::Actor;
 use crate::ctx::Ctx;
+use crate::guard::caught;
 use crate::id::Target;
-use crate::timer::{Action, TimerRef};
+use crate::mailbox::Signal;
+use crate::message::Source;
+use crate::process::{AnyProcess, Process};
+use crate::reason::Reason;
+use crate::timer::{Action, TimerRef, next_tick};
 
 /// Stands for a delay beyond the end of time.
 const NEVER: Duration = Duration::from_secs(86_400 * 365 * 30);
+
+/// The shortest period: with less, a worker would do nothing but fire.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
 
 impl<A: Actor> Ctx<'_, A> {
     /// Sends a message after a delay. The timer ends with the process.
@@ -24,14 +33,101 @@ impl<A: Actor> Ctx<'_, A> {
         let (process, to, from) = (self.process.arc(), to.into(), self.source());
         self.set_timer(delay, |timer| {
             Box::new(move || {
-                if process.core_ref().disown_timer(timer)
-                    && let Err(error) = process.core_ref().node.send(from, &to, message)
-                {
-                    let pid = process.core_ref().pid;
-                    log::debug!("{pid}: a timer's message to {to}: {error}");
+                if process.core_ref().disown_timer(timer).is_some() {
+                    deliver(&process, from, &to, message);
                 }
             })
         })
+    }
+
+    /// Sends a message every so often, for the first time after one period. Ends with the process,
+    /// or when it is [cancelled](Self::cancel).
+    ///
+    /// The rate is fixed: a message that is late does not delay the next one, and those that were
+    /// missed altogether, because the worker had no time, are not made up for. The target is looked
+    /// up each time; a message that cannot be delivered is dropped. A period below one millisecond
+    /// counts as one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use socktree_kernel::{Actor, Ctx, Flow, NodeBuilder, Reason, Source, protocol};
+    /// #[derive(Clone)]
+    /// struct Tick;
+    /// protocol!(Tick);
+    ///
+    /// struct Countdown(u32);
+    /// impl Actor for Countdown {
+    ///     type Msg = Tick;
+    ///     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+    ///         ctx.send_every(ctx.pid(), Tick, Duration::from_millis(1));
+    ///         Ok(())
+    ///     }
+    ///     fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, Tick: Tick) -> Flow {
+    ///         self.0 = self.0.checked_sub(1).ok_or(Reason::Normal)?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # NodeBuilder::new("doc@localhost").run(Countdown(3))?;
+    /// # Ok::<(), socktree_kernel::NodeError>(())
+    /// ```
+    pub fn send_every<T: Clone + Send + 'static>(
+        &mut self,
+        to: impl Into<Target>,
+        message: T,
+        period: Duration,
+    ) -> TimerRef {
+        let (process, to, from) = (self.process.arc(), to.into(), self.source());
+        let period = period.max(SHORTEST_PERIOD);
+        let due = self.time_after(period);
+        self.set_timer(period, |timer| {
+            let ticker = Ticker {
+                process,
+                from,
+                to,
+                message,
+                timer,
+                due,
+                period,
+            };
+            Box::new(|| ticker.fire())
+        })
+    }
+
+    /// Sends an exit signal after a delay, as [`exit`](Self::exit) would then. The timer ends with
+    /// the process.
+    pub fn exit_after(
+        &mut self,
+        target: impl Into<Target>,
+        reason: Reason,
+        delay: Duration,
+    ) -> TimerRef {
+        let (process, target) = (self.process.arc(), target.into());
+        self.set_timer(delay, |timer| {
+            Box::new(move || {
+                let core = process.core_ref();
+                if core.disown_timer(timer).is_some() {
+                    core.node.exit(Some(core.pid), target, reason);
+                }
+            })
+        })
+    }
+
+    /// Cancels a timer. True if it really was cancelled, so that what it was set for will never be
+    /// done, or not once more; false if it has fired, or is not one of this process's.
+    pub fn cancel(&mut self, timer: TimerRef) -> bool {
+        let core = self.process.core_ref();
+        let set_to = core.disown_timer(timer);
+        if let Some(at) = set_to {
+            core.worker.cancel_timer(at, timer.serial);
+        }
+        set_to.is_some()
+    }
+
+    fn time_after(&self, delay: Duration) -> Instant {
+        let now = self.now();
+        now.checked_add(delay).unwrap_or_else(|| now + NEVER)
     }
 
     /// Sets a timer of this process's. Nothing is set, nor will be done, if it is ending.
@@ -40,24 +136,67 @@ impl<A: Actor> Ctx<'_, A> {
         delay: Duration,
         make: impl FnOnce(TimerRef) -> Action,
     ) -> TimerRef {
-        let core = self.process.core_ref();
-        let at = self.now().checked_add(delay);
-        let at = at.unwrap_or_else(|| self.now() + NEVER);
+        let (core, at) = (self.process.core_ref(), self.time_after(delay));
+        let timer = core.worker.next_timer();
         // Noted before it is armed: when it fires, on another thread, it looks for the note.
-        core.worker
-            .set_timer(at, |timer| core.own_timer(timer).then(|| make(timer)))
-    }
-
-    /// Cancels a timer. True if it really was cancelled, so that its message will never arrive;
-    /// false if it has fired, or is not one of this process's.
-    pub fn cancel(&mut self, timer: TimerRef) -> bool {
-        let core = self.process.core_ref();
-        // Whoever takes the note decides. The timer itself may be gone already, if its worker is
-        // just about to look for the note.
-        let cancelled = core.disown_timer(timer);
-        if cancelled {
-            core.worker.cancel_timer(timer);
+        if core.own_timer(timer, at) {
+            core.worker.arm_timer(at, timer, make(timer));
         }
-        cancelled
+        timer
+    }
+}
+
+fn deliver<A: Actor, T: Send + 'static>(
+    process: &Process<A>,
+    from: Source,
+    to: &Target,
+    message: T,
+) {
+    let core = process.core_ref();
+    if let Err(error) = core.node.send(from, to, message) {
+        log::debug!("{}: a timer's message to {to}: {error}", core.pid);
+    }
+}
+
+/// A timer that fires more than once.
+struct Ticker<A: Actor, T> {
+    process: Arc<Process<A>>,
+    from: Source,
+    to: Target,
+    message: T,
+    timer: TimerRef,
+    due: Instant,
+    period: Duration,
+}
+
+impl<A: Actor, T: Clone + Send + 'static> Ticker<A, T> {
+    fn fire(mut self) {
+        let process = Arc::clone(&self.process);
+        let core = process.core_ref();
+        if !core.owns_timer(self.timer) {
+            return;
+        }
+        match caught(|| Ok(self.message.clone())) {
+            Ok(message) => deliver(&process, self.from, &self.to, message),
+            // The user's code: what it breaks is its own process.
+            Err(reason) => {
+                core.disown_timer(self.timer);
+                return process.signal(Signal::ordered(core.pid, reason));
+            }
+        }
+        let Some(at) = next_tick(self.due, self.period, core.worker.now()) else {
+            core.disown_timer(self.timer);
+            return;
+        };
+        let timer = self.timer;
+        self.due = at;
+        if !core.renew_timer(timer, at) {
+            return;
+        }
+        core.worker.arm_timer(at, timer, Box::new(|| self.fire()));
+        // Whoever cancelled it in between found nothing armed.
+        if !core.owns_timer(timer) {
+            core.worker.cancel_timer(at, timer.serial);
+        }
     }
 }

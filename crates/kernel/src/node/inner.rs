@@ -11,7 +11,7 @@ use crate::error::{NodeError, SendError, SpawnError, StopReport};
 use crate::id::{Alias, Counter, Name, Pid, Target};
 use crate::mailbox::Signal;
 use crate::message::{Address, Envelope, Source};
-use crate::meta::Inspection;
+use crate::meta::{Inspection, MetaExit};
 use crate::node::SpawnOptions;
 use crate::process::{AnyProcess, Process};
 use crate::reason::Reason;
@@ -174,6 +174,26 @@ impl NodeInner {
                     .expect("what is refused comes back as it was")
             })
         })
+    }
+
+    /// Sends an exit signal, from a process or from outside.
+    pub(crate) fn exit(&self, from: Option<Pid>, to: Target, reason: Reason) {
+        if let Target::Alias(alias) = to
+            && let Some(AliasEntry::Meta { port, .. }) = self.registry.alias(alias)
+        {
+            return port.exit(MetaExit::Requested(reason));
+        }
+        let Some(process) = self.registry.resolve(&to) else {
+            return;
+        };
+        process.signal(match reason {
+            Reason::Kill => Signal::Kill,
+            reason => Signal::Exit {
+                from: from.map_or(to, Target::Pid),
+                reason,
+                trappable: from.is_none() || process.core().parent != from,
+            },
+        });
     }
 
     pub(crate) fn inspect(&self, target: &Target) -> Option<Inspection> {
