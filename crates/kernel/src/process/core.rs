@@ -1,0 +1,245 @@
+//! What of a process does not depend on its actor's type: who it is, and what ends with it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crate::call::Interrupt;
+use crate::error::RelationError;
+use crate::id::{Alias, Name, Pid, Target};
+use crate::info::ProcessInfo;
+use crate::node::NodeInner;
+use crate::registry::NumberMap;
+use crate::relations::{Kind, Told};
+use crate::sync::lock;
+use crate::timer::TimerRef;
+use crate::worker::Worker;
+
+/// What does not depend on the actor's type.
+pub(crate) struct ProcessCore {
+    pub(crate) pid: Pid,
+    pub(crate) parent: Option<Pid>,
+    pub(crate) node: Arc<NodeInner>,
+    pub(crate) worker: Arc<Worker>,
+    owned: Mutex<Owned>,
+}
+
+/// What ends with the process.
+#[derive(Default)]
+struct Owned {
+    /// Set when the process begins to end: nothing is added any more.
+    closed: bool,
+    /// Set when the process has ended and watches nobody any more. Later than `closed`, because
+    /// `terminate` may still watch and spawn.
+    gone: bool,
+    /// The processes that `init` has spawned so far; `None` once it is over.
+    init_children: Option<Vec<Pid>>,
+    name: Option<Name>,
+    aliases: BTreeSet<Alias>,
+    /// Meta-processes that it spawned, and those whose messages come to it.
+    /// A tree, because it gives its memory back leaf by leaf as thousands of connections end.
+    metas: BTreeSet<Alias>,
+    watches: HashSet<(Target, Kind)>,
+    /// Each with the time that it is set to.
+    timers: NumberMap<u64, Instant>,
+    /// The call that it waits in, which a signal interrupts.
+    call: Option<Arc<dyn Interrupt>>,
+}
+
+impl ProcessCore {
+    pub(super) fn new(
+        pid: Pid,
+        parent: Option<Pid>,
+        node: Arc<NodeInner>,
+        worker: Arc<Worker>,
+    ) -> Self {
+        Self {
+            pid,
+            parent,
+            node,
+            worker,
+            owned: Mutex::new(Owned {
+                init_children: Some(Vec::new()),
+                ..Owned::default()
+            }),
+        }
+    }
+
+    /// A snapshot, of what is known here.
+    pub(super) fn info(&self) -> ProcessInfo {
+        let owned = lock(&self.owned);
+        ProcessInfo {
+            pid: self.pid,
+            name: owned.name.clone(),
+            behaviour: "",
+            parent: self.parent,
+            worker: self.worker.id,
+            mailbox: 0,
+            messages_in: 0,
+            metas: owned.metas.len(),
+            ending: owned.closed,
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<Name> {
+        lock(&self.owned).name.clone()
+    }
+
+    /// False if the process has begun to end.
+    pub(crate) fn set_name(&self, name: Option<Name>) -> bool {
+        let mut owned = lock(&self.owned);
+        if owned.closed {
+            return false;
+        }
+        owned.name = name;
+        true
+    }
+
+    pub(crate) fn own_meta(&self, alias: Alias) -> bool {
+        let mut owned = lock(&self.owned);
+        if !owned.closed {
+            owned.metas.insert(alias);
+        }
+        !owned.closed
+    }
+
+    /// A meta-process has ended. True if the process's own end has waited for it.
+    pub(super) fn disown_meta(&self, alias: Alias) -> bool {
+        let mut owned = lock(&self.owned);
+        let known = owned.metas.remove(&alias);
+        known && owned.closed && owned.metas.is_empty()
+    }
+
+    pub(crate) fn own_alias(&self, alias: Alias) -> bool {
+        let mut owned = lock(&self.owned);
+        if !owned.closed {
+            owned.aliases.insert(alias);
+        }
+        !owned.closed
+    }
+
+    pub(crate) fn disown_alias(&self, alias: Alias) -> bool {
+        lock(&self.owned).aliases.remove(&alias)
+    }
+
+    /// A process has been spawned on behalf of this one.
+    pub(crate) fn note_child(&self, child: Pid) {
+        if let Some(children) = &mut lock(&self.owned).init_children {
+            children.push(child);
+        }
+    }
+
+    /// Gives out the children of an `init` that is over, which depend on how it ended.
+    pub(super) fn end_init(&self) -> Vec<Pid> {
+        lock(&self.owned).init_children.take().unwrap_or_default()
+    }
+
+    /// False if the process is ending and sets no timers any more.
+    pub(crate) fn own_timer(&self, timer: TimerRef, at: Instant) -> bool {
+        let mut owned = lock(&self.owned);
+        if !owned.closed {
+            owned.timers.insert(timer.serial, at);
+        }
+        !owned.closed
+    }
+
+    /// Notes that a timer fires once more. False if it was cancelled meanwhile.
+    pub(crate) fn renew_timer(&self, timer: TimerRef, at: Instant) -> bool {
+        let mut owned = lock(&self.owned);
+        let known = owned.timers.get_mut(&timer.serial);
+        known.is_some_and(|known| {
+            *known = at;
+            true
+        })
+    }
+
+    pub(crate) fn owns_timer(&self, timer: TimerRef) -> bool {
+        timer.worker == self.worker.id && lock(&self.owned).timers.contains_key(&timer.serial)
+    }
+
+    /// Says which call signals have to interrupt. What came before has interrupted nothing: look
+    /// for it afterwards.
+    pub(crate) fn interrupt_by_signals(&self, call: Option<Arc<dyn Interrupt>>) {
+        let before = std::mem::replace(&mut lock(&self.owned).call, call);
+        drop(before);
+    }
+
+    pub(super) fn interrupt_call(&self) {
+        let call = lock(&self.owned).call.clone();
+        if let Some(call) = call {
+            call.interrupt();
+        }
+    }
+
+    /// Strikes a timer off, and says what it was set to. Whoever does so decides what becomes of
+    /// it: the timer itself may just be firing.
+    pub(crate) fn disown_timer(&self, timer: TimerRef) -> Option<Instant> {
+        if timer.worker != self.worker.id {
+            return None;
+        }
+        lock(&self.owned).timers.remove(&timer.serial)
+    }
+
+    /// For [`Relations`](crate::relations::Relations) alone, under its lock. False if it is noted
+    /// already.
+    pub(crate) fn note_watch(&self, target: &Target, kind: Kind) -> Result<bool, RelationError> {
+        let mut owned = lock(&self.owned);
+        if owned.gone {
+            return Err(RelationError::Ending);
+        }
+        Ok(owned.watches.insert((target.clone(), kind)))
+    }
+
+    /// As [`note_watch`](Self::note_watch).
+    pub(crate) fn forget_watch(&self, target: &Target, kind: Kind) {
+        lock(&self.owned).watches.remove(&(target.clone(), kind));
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        lock(&self.owned).closed
+    }
+
+    /// Refuses additions from now on. Gives out what has to end first.
+    pub(super) fn close(&self) -> (Vec<Alias>, NumberMap<u64, Instant>) {
+        let mut owned = lock(&self.owned);
+        owned.closed = true;
+        (
+            owned.metas.iter().copied().collect(),
+            std::mem::take(&mut owned.timers),
+        )
+    }
+
+    /// Frees the name and the aliases. Gives out the aliases, and who is to be told of the name.
+    pub(super) fn release_addresses(&self) -> (Option<Told>, BTreeSet<Alias>) {
+        let mut owned = lock(&self.owned);
+        let (name, aliases) = (owned.name.clone(), std::mem::take(&mut owned.aliases));
+        drop(owned);
+        let registry = &self.node.registry;
+        for alias in &aliases {
+            registry.remove_alias(*alias);
+        }
+        (name.map(|name| registry.free_name(&name)), aliases)
+    }
+
+    /// Takes back what the parent's spawn options made.
+    pub(super) fn forget_parents_watches(&self) {
+        let registry = &self.node.registry;
+        let Some(parent) = self.parent.and_then(|pid| registry.process(pid)) else {
+            return;
+        };
+        for kind in [Kind::Link, Kind::Monitor] {
+            registry.unwatch(parent.core(), &Target::Pid(self.pid), kind);
+        }
+    }
+
+    /// Watches nobody any more, and never again.
+    pub(super) fn release_watches(&self) {
+        let mut owned = lock(&self.owned);
+        owned.gone = true;
+        let watches = std::mem::take(&mut owned.watches);
+        drop(owned);
+        for (target, kind) in watches {
+            self.node.registry.unwatch(self, &target, kind);
+        }
+    }
+}
