@@ -197,14 +197,11 @@ impl Decoder {
 
     /// Keeps one more piece of a frame that it does not complete, if that is what it is.
     ///
-    /// The common case of a stream that drips: there is nothing to look at yet.
+    /// The common case of a stream that drips: there is nothing to look at yet. Where the piece
+    /// does not fit the memory there is, [`next_frame`](Self::next_frame) makes room.
     #[inline]
     pub(crate) fn hold_drip(&mut self, piece: &[u8]) -> bool {
-        let drips = piece.len() < self.need.saturating_sub(self.held.len());
-        if drips {
-            self.held.append(piece, self.need);
-        }
-        drips
+        self.held.drip(piece, self.need)
     }
 
     /// Keeps the first piece of a frame, if it is too short to say anything about it.
@@ -249,14 +246,16 @@ impl Decoder {
     }
 
     /// Looks for a frame in what is held, taking from `fresh` only what that frame needs.
-    ///
-    /// What it is known to need is there: less is for [`hold_drip`](Self::hold_drip).
     fn next_held(&mut self, fresh: &[u8], at: &mut usize) -> Result<Option<Frame>, FrameError> {
         let missing = self.need.saturating_sub(self.held.len());
         let mut used = missing.min(fresh.len());
         // One byte missing is what a search says that cannot tell: then room for more is no waste.
         let room = if missing == 1 { usize::MAX } else { self.need };
         self.held.append(&fresh[..used], room);
+        if used < missing {
+            *at += used;
+            return Ok(None);
+        }
         if let Some(Whole { start, len }) = self.search.whole_frame(self.held.as_slice()) {
             return Ok(Some(self.take(len, start..len, used, at)));
         }

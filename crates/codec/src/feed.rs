@@ -171,7 +171,11 @@ impl<'d, B: AsRef<[u8]>> Feed<'d, B> {
             self.at += rest.len();
             return Ok(None);
         }
-        self.decoder.next_frame(rest, &mut self.at)
+        // A copy, so that the place itself can stay in a register.
+        let mut at = self.at;
+        let found = self.decoder.next_frame(rest, &mut at);
+        self.at = at;
+        found
     }
 
     /// The input fed.

@@ -21,8 +21,8 @@ pub const DEFAULT_MAX_FRAME: usize = 1 << 20;
 
 /// The rule by which a stream of bytes is cut into frames.
 ///
-/// A framing is checked when it is built and never changes; cloning it costs one counter. It
-/// works in both directions: [`encode`](Self::encode) writes what a
+/// A framing is checked when it is built and never changes; cloning it costs one counter, or
+/// nothing if it is raw. It works in both directions: [`encode`](Self::encode) writes what a
 /// [`Decoder`](crate::Decoder) with the same framing reads.
 ///
 /// | framing | a frame ends | built by |
@@ -39,11 +39,11 @@ pub const DEFAULT_MAX_FRAME: usize = 1 << 20;
 /// hold more than a length; terminators are not, unless `keep(true)` does.
 #[derive(Clone)]
 pub struct Framing {
-    rules: Arc<Rules>,
+    /// `None` is raw: whoever needs a framing to stand in for another pays for no memory.
+    rules: Option<Arc<Rules>>,
 }
 
 pub(crate) enum Rules {
-    Raw,
     Fixed(usize),
     Prefix(PrefixRules),
     Varint(VarintRules),
@@ -67,8 +67,8 @@ impl Framing {
     /// frames   | a b c d e |  f g   | h i j |
     /// ```
     #[must_use]
-    pub fn raw() -> Self {
-        Self::from_rules(Rules::Raw)
+    pub const fn raw() -> Self {
+        Self { rules: None }
     }
 
     /// Every frame has exactly `len` bytes.
@@ -125,15 +125,20 @@ impl Framing {
 
     pub(crate) fn from_rules(rules: Rules) -> Self {
         Self {
-            rules: Arc::new(rules),
+            rules: Some(Arc::new(rules)),
         }
+    }
+
+    #[inline]
+    fn rules(&self) -> Option<&Rules> {
+        self.rules.as_deref()
     }
 
     /// Tells if this is [`Framing::raw`]: then no frame is ever incomplete.
     #[must_use]
     #[inline]
     pub fn is_raw(&self) -> bool {
-        matches!(*self.rules, Rules::Raw)
+        self.rules.is_none()
     }
 
     /// The most bytes a frame may have on the wire, header and terminator included.
@@ -141,8 +146,7 @@ impl Framing {
     /// `None` for raw framing and where a limit was waived by name.
     #[must_use]
     pub fn max_frame(&self) -> Option<usize> {
-        let max = match &*self.rules {
-            Rules::Raw => usize::MAX,
+        let max = match self.rules()? {
             Rules::Fixed(len) => *len,
             Rules::Prefix(rules) => rules.max,
             Rules::Varint(rules) => rules.max,
@@ -217,7 +221,7 @@ impl Framing {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn encode_with(&self, header: &[u8], payload: Bytes) -> Result<Encoded, EncodeError> {
-        if let Rules::Prefix(rules) = &*self.rules {
+        if let Some(Rules::Prefix(rules)) = self.rules() {
             let header = rules.fill(header, payload.len())?;
             return Ok(Encoded::new(header, payload, Affix::default()));
         }
@@ -239,7 +243,7 @@ impl Framing {
     /// As [`encode`](Self::encode).
     #[inline]
     pub fn encode_into(&self, payload: &[u8], dst: &mut impl BufMut) -> Result<(), EncodeError> {
-        if let Rules::Prefix(rules) = &*self.rules {
+        if let Some(Rules::Prefix(rules)) = self.rules() {
             rules.put_header(payload.len(), dst)?;
             dst.put_slice(payload);
             return Ok(());
@@ -290,8 +294,10 @@ impl Framing {
     }
 
     fn wrap(&self, payload: &[u8]) -> Result<(Affix, Affix), EncodeError> {
-        match &*self.rules {
-            Rules::Raw => Ok((Affix::default(), Affix::default())),
+        let Some(rules) = self.rules() else {
+            return Ok((Affix::default(), Affix::default()));
+        };
+        match rules {
             Rules::Fixed(len) if payload.len() == *len => Ok((Affix::default(), Affix::default())),
             Rules::Fixed(expected) => Err(EncodeError::WrongLength {
                 len: payload.len(),
@@ -316,15 +322,15 @@ impl Framing {
     /// [`find`](Self::find) tells.
     #[inline]
     pub(crate) fn whole_frame(&self, received: &[u8]) -> Option<Whole> {
-        match &*self.rules {
-            Rules::Prefix(rules) => rules.whole_frame(received),
-            Rules::Raw if !received.is_empty() => Some(Whole {
-                start: 0,
-                len: received.len(),
-            }),
-            Rules::Fixed(len) if *len <= received.len() => Some(Whole {
+        match self.rules() {
+            Some(Rules::Prefix(rules)) => rules.whole_frame(received),
+            Some(Rules::Fixed(len)) if *len <= received.len() => Some(Whole {
                 start: 0,
                 len: *len,
+            }),
+            None if !received.is_empty() => Some(Whole {
+                start: 0,
+                len: received.len(),
             }),
             _ => None,
         }
@@ -333,9 +339,9 @@ impl Framing {
     /// With fewer bytes than this nothing can be told about a frame.
     #[inline]
     pub(crate) fn least(&self) -> usize {
-        match &*self.rules {
-            Rules::Prefix(rules) => rules.header,
-            Rules::Fixed(len) => *len,
+        match self.rules() {
+            Some(Rules::Prefix(rules)) => rules.header,
+            Some(Rules::Fixed(len)) => *len,
             _ => 1,
         }
     }
@@ -349,8 +355,10 @@ impl Framing {
         received: &[u8],
         progress: &mut Progress,
     ) -> Result<Boundary, FrameError> {
-        match &*self.rules {
-            Rules::Raw => Ok(whole(received.len())),
+        let Some(rules) = self.rules() else {
+            return Ok(whole(received.len()));
+        };
+        match rules {
             Rules::Fixed(len) => Ok(whole(*len)),
             Rules::Prefix(rules) => rules.find(received),
             Rules::Varint(rules) => rules.find(received),
@@ -363,8 +371,10 @@ impl Framing {
 
 impl fmt::Debug for Framing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.rules {
-            Rules::Raw => f.write_str("Raw"),
+        let Some(rules) = self.rules() else {
+            return f.write_str("Raw");
+        };
+        match rules {
             Rules::Fixed(len) => f.debug_tuple("Fixed").field(len).finish(),
             Rules::Prefix(rules) => rules.fmt(f),
             Rules::Varint(rules) => rules.fmt(f),

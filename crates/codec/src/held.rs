@@ -78,6 +78,32 @@ impl Held {
         matches!(self, Self::Few { len: 0, .. })
     }
 
+    /// Appends a piece if with it there are still fewer bytes than `need`, and if it fits.
+    #[inline]
+    pub(crate) fn drip(&mut self, piece: &[u8], need: usize) -> bool {
+        match self {
+            Self::Few { len, bytes } => {
+                let (from, to) = (usize::from(*len), usize::from(*len) + piece.len());
+                match bytes.get_mut(from..to) {
+                    Some(place) if to < need => {
+                        copy(place, piece);
+                        *len = few_len(to);
+                        true
+                    }
+                    _ => false,
+                }
+            }
+            Self::Many { bytes, start } => {
+                let to = bytes.len() + piece.len();
+                let drips = to <= bytes.capacity() && to - *start < need;
+                if drips {
+                    extend(bytes, piece);
+                }
+                drips
+            }
+        }
+    }
+
     /// Appends bytes of a frame that needs `need` bytes in all, as far as is known.
     ///
     /// Reserves what the frame needs if that is at most twice what has arrived, else twice what

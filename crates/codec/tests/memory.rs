@@ -111,6 +111,13 @@ fn frames_inside_a_read_cost_no_allocation() {
 }
 
 #[test]
+fn a_raw_framing_costs_no_allocation() {
+    let (decoder, count) = count(|| Decoder::new(Framing::raw()));
+    assert_eq!(count.allocations, 0);
+    assert!(decoder.framing().is_raw());
+}
+
+#[test]
 fn a_frame_of_two_reads_costs_what_it_weighs_and_nothing_stays() {
     let mut wire = vec![0, 0, 0x40, 0];
     wire.resize(4 + 0x4000, 7);
