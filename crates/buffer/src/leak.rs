@@ -62,6 +62,21 @@ impl fmt::Display for LeakReport {
 }
 
 /// One block that is out.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_buffer::{BufferPool, PoolOptions};
+///
+/// let pool = BufferPool::new(PoolOptions::new().trace_every(1))?;
+/// let _kept = pool.take(5000);
+/// let _later = pool.take(100);
+/// let report = pool.leak_report();
+/// let oldest = &report.blocks()[0];
+/// assert_eq!((oldest.size, oldest.age), (16 * 1024, 1));
+/// assert!(oldest.location.file().ends_with(".rs"));
+/// # Ok::<(), socktree_buffer::PoolOptionsError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OutstandingBlock {

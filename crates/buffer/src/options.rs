@@ -115,6 +115,15 @@ impl Default for PoolOptions {
 }
 
 /// Says which option of a pool is wrong.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_buffer::{BufferPool, PoolOptions, PoolOptionsError};
+///
+/// let error = BufferPool::new(PoolOptions::new().classes([4096, 1024])).unwrap_err();
+/// assert_eq!(error, PoolOptionsError::ClassOrder { size: 1024, below: 4096 });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PoolOptionsError {

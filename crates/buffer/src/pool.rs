@@ -214,6 +214,20 @@ impl Home {
 }
 
 /// Says that a pool's limit does not allow another block.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_buffer::{BufferPool, PoolOptions};
+///
+/// let pool = BufferPool::new(PoolOptions::new().limit(64 * 1024))?;
+/// let block = pool.try_take(64 * 1024)?;
+/// let error = pool.try_take(1).unwrap_err();
+/// assert_eq!((error.size, error.usage.out), (1, 64 * 1024));
+/// drop(block); // what comes home may be taken again
+/// assert!(pool.try_take(1).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exhausted {

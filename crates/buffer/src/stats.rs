@@ -1,6 +1,20 @@
 //! What a pool says about itself.
 
 /// How many bytes a pool has, and may have.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_buffer::{BufferPool, PoolOptions};
+///
+/// let pool = BufferPool::new(PoolOptions::new().limit(1 << 20))?;
+/// let block = pool.take(4096);
+/// let usage = pool.usage();
+/// assert_eq!((usage.out, usage.idle, usage.limit), (4096, 0, Some(1 << 20)));
+/// assert_eq!(usage.available(), Some((1 << 20) - 4096));
+/// # drop(block);
+/// # Ok::<(), socktree_buffer::PoolOptionsError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -23,6 +37,17 @@ impl Usage {
 }
 
 /// A pool's counters at one moment.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_buffer::BufferPool;
+///
+/// let pool = BufferPool::default();
+/// drop((pool.take(4096), pool.take(4096)));
+/// let stats = pool.stats();
+/// assert_eq!((stats.usage.out, stats.high_water), (0, 8192));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
@@ -39,6 +64,19 @@ pub struct PoolStats {
 }
 
 /// The counters of one size of block, in blocks.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_buffer::BufferPool;
+///
+/// let pool = BufferPool::default();
+/// drop(pool.take(100));
+/// drop(pool.take(100));
+/// let smallest = pool.stats().classes[0];
+/// assert_eq!((smallest.size, smallest.made, smallest.reused), (4096, 1, 1));
+/// assert_eq!((smallest.out, smallest.idle), (0, 1));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClassStats {

@@ -7,6 +7,18 @@ use std::fmt;
 ///
 /// Every variant but [`UnexpectedEof`](Self::UnexpectedEof) means that the boundary is lost for
 /// good: close the connection, or [switch the framing](crate::Decoder::set_framing).
+///
+/// # Examples
+///
+/// ```
+/// use socktree_codec::{Decoder, FrameError, LengthPrefix};
+///
+/// let mut decoder = Decoder::new(LengthPrefix::u32_be().max_frame(4096).build()?);
+/// // HTTP, where frames were expected: its first letters are the length of 1.2 GB.
+/// let error = decoder.feed(b"GET / HTTP/1.1\r\n").next_frame().unwrap_err();
+/// assert_eq!(error, FrameError::TooLarge { len: 0x4745_5420 + 4, max: 4096 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -183,6 +195,18 @@ impl fmt::Display for FramingError {
 impl Error for FramingError {}
 
 /// Says why a payload cannot be written so that the other side reads it back.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use socktree_codec::{EncodeError, Lines};
+///
+/// let framing = Lines::new().build()?;
+/// let error = framing.encode(Bytes::from_static(b"two\nlines")).unwrap_err();
+/// assert_eq!(error, EncodeError::ContainsDelimiter { at: 3 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncodeError {

@@ -105,6 +105,22 @@ pub trait Framer: fmt::Debug + Send + Sync {
 }
 
 /// Where a frame ends, as far as the bytes received tell.
+///
+/// # Examples
+///
+/// Records of a type and three bytes, or of a type and one:
+///
+/// ```
+/// use socktree_codec::Boundary;
+///
+/// fn find(received: &[u8]) -> Boundary {
+///     let len = if received[0] == b'L' { 4 } else { 2 };
+///     Boundary::Frame { len, payload: 1..len } // the decoder waits for what is not there yet
+/// }
+///
+/// assert_eq!(find(b"Labc"), Boundary::Frame { len: 4, payload: 1..4 });
+/// assert_eq!(find(b"S"), Boundary::Frame { len: 2, payload: 1..2 });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_enums,
@@ -132,6 +148,33 @@ pub enum Boundary {
 /// What a [`Framer`] remembers between two looks at the same unfinished frame.
 ///
 /// The decoder keeps it, zeroes it when a frame is complete, and does not interpret it.
+///
+/// # Examples
+///
+/// A frame that ends at a zero byte; what was searched is not searched again:
+///
+/// ```
+/// use socktree_codec::{Boundary, Progress};
+///
+/// fn find(received: &[u8], progress: &mut Progress) -> Boundary {
+///     let unseen = &received[progress.scanned..];
+///     match unseen.iter().position(|byte| *byte == 0) {
+///         Some(at) => {
+///             let end = progress.scanned + at;
+///             Boundary::Frame { len: end + 1, payload: 0..end }
+///         }
+///         None => {
+///             progress.scanned = received.len();
+///             Boundary::More { need: 0 }
+///         }
+///     }
+/// }
+///
+/// let mut progress = Progress::default();
+/// assert_eq!(find(b"ab", &mut progress), Boundary::More { need: 0 });
+/// assert_eq!(progress.scanned, 2);
+/// assert_eq!(find(b"abc\0", &mut progress), Boundary::Frame { len: 4, payload: 0..3 });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_structs,

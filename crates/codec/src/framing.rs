@@ -37,6 +37,21 @@ pub const DEFAULT_MAX_FRAME: usize = 1 << 20;
 ///
 /// Headers are part of the frame handed out unless `strip(true)` says otherwise, because they may
 /// hold more than a length; terminators are not, unless `keep(true)` does.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use socktree_codec::{Framing, Lines, Varint};
+///
+/// let framings: [Framing; 2] = [Lines::new().crlf(true).build()?, Varint::new().build()?];
+/// let wire = framings.map(|framing| {
+///     let mut wire = Vec::new();
+///     framing.encode_into(b"hello", &mut wire).map(|()| wire)
+/// });
+/// assert_eq!(wire, [Ok(b"hello\r\n".to_vec()), Ok(b"\x05hello".to_vec())]);
+/// # Ok::<(), socktree_codec::FramingError>(())
+/// ```
 #[derive(Clone)]
 pub struct Framing {
     /// `None` is raw: whoever needs a framing to stand in for another pays for no memory.

@@ -172,6 +172,20 @@ impl Block {
 }
 
 /// Says why no further frame can be read.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_codec::{FrameError, FrameReader, Framing, ReadError};
+///
+/// let mut frames = FrameReader::new(&b"abcde"[..], Framing::fixed(4)?);
+/// assert_eq!(frames.next().unwrap()?, "abcd");
+/// match frames.next() {
+///     Some(Err(ReadError::Frame(FrameError::UnexpectedEof { pending }))) => assert_eq!(pending, 1),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReadError {

@@ -99,6 +99,22 @@ impl<W: Write> FrameWriter<W> {
 }
 
 /// Says why a frame was not written.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_codec::{FrameWriter, LengthPrefix, WriteError};
+///
+/// let mut sink = FrameWriter::new(Vec::new(), LengthPrefix::u8().build()?);
+/// match sink.write_frame(vec![7; 256]) {
+///     Err(WriteError::Encode(error)) => {
+///         assert_eq!(error.to_string(), "the length 256 does not fit a field of 1 bytes");
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// assert!(sink.into_inner().is_empty()); // nothing was written of it
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WriteError {
