@@ -5,13 +5,11 @@
 //! field can say; and where headers are kept it takes a length that is less than the header.
 
 use bytes::BytesMut;
-use proptest::collection::vec;
-use proptest::prelude::{ProptestConfig, any};
-use proptest::test_runner::{TestCaseError, TestRunner};
 use tokio_util::codec::{Decoder as _, Encoder as _, LengthDelimitedCodec};
 
 use crate::check::decode_in_pieces;
 use crate::draw::Draw;
+use crate::properties;
 use crate::spec::{Prefix, Spec};
 
 /// The most a frame has; every length that is drawn stays below.
@@ -100,18 +98,7 @@ fn check(bytes: &[u8]) {
 
 #[test]
 fn tokio_util_finds_the_same_frames() {
-    let config = ProptestConfig {
-        cases: 10_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    let outcome = TestRunner::new(config).run(&vec(any::<u8>(), 0..400), |bytes| {
-        check(&bytes);
-        Ok::<(), TestCaseError>(())
-    });
-    if let Err(failure) = outcome {
-        panic!("{failure}");
-    }
+    properties::check(400, check);
 }
 
 /// Where the header is the length alone, both write the same bytes.

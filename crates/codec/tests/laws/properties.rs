@@ -11,7 +11,7 @@ use proptest::test_runner::{TestCaseError, TestRunner};
 use crate::check as law;
 
 /// Runs `check` on arbitrary bytes, shrinking those that break it.
-fn check(most: usize, check: fn(&[u8])) {
+pub(crate) fn check(most: usize, check: fn(&[u8])) {
     let cases = env::var("PROPTEST_CASES")
         .ok()
         .and_then(|cases| cases.parse().ok());
