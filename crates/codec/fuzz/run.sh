@@ -1,6 +1,7 @@
 #!/bin/sh
 # Fuzzes one target with libFuzzer, on the stable toolchain.
 #
+#   crates/codec/fuzz/run.sh build                  tells if the targets can be built here
 #   crates/codec/fuzz/run.sh smoke                  ten seconds of each target
 #   crates/codec/fuzz/run.sh decode -runs=100000000 a campaign
 #   crates/codec/fuzz/run.sh minimise               fold what was found into tests/corpus
@@ -8,10 +9,16 @@
 # With FAST=1 comparisons are not traced: twice to three times the speed, for a long campaign that starts
 # from a corpus that was found with them.
 #
-# New inputs go to fuzz/corpus, crashes to fuzz/artifacts; neither is committed.
+# All that it makes goes to target/fuzz of the workspace: programs, new inputs to corpus, and what
+# crashed to artifacts.
 set -eu
 cd "$(dirname "$0")"
 targets='decode options round_trip switch'
+: "${CARGO_TARGET_DIR:=$PWD/../../../target}"
+export CARGO_TARGET_DIR="$CARGO_TARGET_DIR/fuzz"
+mkdir -p "$CARGO_TARGET_DIR"
+work=$(cd "$CARGO_TARGET_DIR" && pwd)
+kept=../tests/corpus
 
 # What cargo-fuzz passes, less the sanitizer: the code has no unsafe, so memory is not in question.
 # The bootstrap variable lets the stable compiler take the one pass that is not stable.
@@ -24,34 +31,50 @@ if [ -z "${FAST:-}" ]; then
     RUSTFLAGS="$RUSTFLAGS -Cllvm-args=-sanitizer-coverage-trace-compares"
 fi
 host=$(rustc -vV | sed -n 's/^host: //p')
-cargo build -q --release --bins --target "$host"
+cargo build -q --locked --release --bins --target "$host"
+programs="$work/$host/release"
 
 fuzz() {
     target=$1
     shift
-    mkdir -p "corpus/$target" "artifacts/$target"
-    "target/$host/release/$target" -max_len=400 -len_control=20 \
-        -artifact_prefix="artifacts/$target/" "$@" "corpus/$target" "../tests/corpus/$target"
+    mkdir -p "$work/corpus/$target" "$work/artifacts/$target"
+    "$programs/$target" -max_len=400 -len_control=20 -print_final_stats=1 \
+        -artifact_prefix="$work/artifacts/$target/" "$@" "$work/corpus/$target" "$kept/$target"
 }
 
-case ${1:?a target, smoke or minimise} in
+# Files that libFuzzer made are named after their content; those with a speaking name stay.
+hashed() {
+    find "$1" -type f | grep -E '/[0-9a-f]{40}$' || true
+}
+
+# One input for each new piece of code that is reached; how often it is reached does not count, or
+# the corpus would be a thousand files.
+minimise() {
+    target=$1
+    mkdir -p "$work/corpus/$target"
+    found=$(mktemp -d)
+    cp "$kept/$target"/* "$found"
+    hashed "$found" | xargs -r rm
+    "$programs/$target" -merge=1 -use_counters=0 -max_len=400 "$found" \
+        "$kept/$target" "$work/corpus/$target"
+    hashed "$kept/$target" | xargs -r rm
+    hashed "$found" | xargs -r cp -t "$kept/$target"
+    rm -r "$found"
+}
+
+case ${1:?a target, build, smoke or minimise} in
+build) ;;
 smoke)
     for target in $targets; do
-        fuzz "$target" -max_total_time=10 -print_final_stats=1
+        fuzz "$target" -max_total_time=10 -verbosity=0
     done
     ;;
 minimise)
     for target in $targets; do
-        found=$(mktemp -d)
-        "target/$host/release/$target" -merge=1 -max_len=400 "$found" \
-            "../tests/corpus/$target" "corpus/$target"
-        rm -rf "../tests/corpus/$target"
-        mkdir "../tests/corpus/$target"
-        cp "$found"/* "../tests/corpus/$target"
-        rm -r "$found"
+        minimise "$target"
     done
     ;;
 *)
-    fuzz "$@" -print_final_stats=1
+    fuzz "$@"
     ;;
 esac
