@@ -302,6 +302,11 @@ impl<'a, A: Actor> Ctx<'a, A> {
         self.unwatch(&target.into(), Kind::Monitor)
     }
 
+    /// Declares that this process ends its children before itself.
+    pub(crate) fn supervise(&self) {
+        self.process.core_ref().supervise();
+    }
+
     fn watch(&self, target: &Target, kind: Kind) -> Result<(), RelationError> {
         let core = self.process.core_ref();
         core.node.registry.watch(core, target, kind)

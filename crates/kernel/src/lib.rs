@@ -101,6 +101,14 @@
 //! it, and cannot trap that. Signals and notices have a lane of their own in the mailbox: never
 //! bounded, never lost, served before messages.
 //!
+//! # Supervisors
+//!
+//! A [`Supervisor`] is a process that starts other processes, its children, and starts those again
+//! that end when they should not. It can be a child of another, so that what one level cannot mend
+//! is left to the next. It ends its children before itself, the last that was started first, and
+//! waits for each to be gone. [`StartChild`], [`AddChild`], [`EnableChild`], [`DisableChild`],
+//! [`ListChildren`] and [`RestartHistory`] are what can be asked of it meanwhile.
+//!
 //! # Workers
 //!
 //! A worker is one thread at a time with one queue of processes that have something to do. A
@@ -120,7 +128,14 @@
 //!
 //! [`Node::stop`] tells every process to end, waits for at most
 //! [a deadline](NodeBuilder::stop_deadline), and names those that had not ended by then in its
-//! [`StopReport`]. In a handler, [`Node::shutdown`] begins the same without waiting.
+//! [`StopReport`]. In a handler, [`Node::shutdown`] begins the same without waiting. The children
+//! of supervisors are told by their supervisors, in order.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `test-kit` | `TestKit`: runs actors in a test, on its own thread, with a clock that only the test moves |
 #![forbid(unsafe_code)]
 
 mod actor;
@@ -142,6 +157,8 @@ mod relations;
 mod spare;
 mod supervisor;
 mod sync;
+#[cfg(any(test, feature = "test-kit"))]
+mod test_kit;
 mod timer;
 mod watchdog;
 mod worker;
@@ -157,7 +174,13 @@ pub use message::{Address, Envelope, NoMessages, Protocol, Receipt, Sink, Source
 pub use meta::{Inspection, Meta, MetaExit, MetaLife, MetaPort, MetaScope, RoomWaiter};
 pub use node::{Ended, Node, NodeBuilder, SpawnOptions};
 pub use reason::{Flow, Reason};
-pub use supervisor::{Restart, Supervisor};
+pub use supervisor::{
+    AddChild, AutoShutdown, ChildError, ChildInfo, ChildSpec, ChildState, DisableChild,
+    EnableChild, ListChildren, Restart, RestartHistory, RestartInfo, Shutdown, StartChild,
+    Strategy, Supervisor, SupervisorMsg,
+};
+#[cfg(any(test, feature = "test-kit"))]
+pub use test_kit::{Probe, Subject, TestKit};
 pub use timer::TimerRef;
 pub use worker::WorkerId;
 

@@ -252,7 +252,7 @@ impl<A: Actor> Process<A> {
                 reason,
                 trappable,
             } => {
-                if *trap_exit && trappable {
+                if (*trap_exit && trappable) || self.core.supervises() {
                     let mut ctx = Ctx::new(self, trap_exit, Some(turn));
                     actor.exit(&mut ctx, Exit::new(from, reason))
                 } else {

@@ -8,7 +8,7 @@ use crate::ctx::Ctx;
 use crate::guard::caught;
 use crate::id::Target;
 use crate::mailbox::Signal;
-use crate::message::Source;
+use crate::message::{Receipt, Sink, Source};
 use crate::process::{AnyProcess, Process};
 use crate::reason::Reason;
 use crate::timer::{Action, TimerRef, next_tick};
@@ -35,6 +35,23 @@ impl<A: Actor> Ctx<'_, A> {
             Box::new(move || {
                 if process.core_ref().disown_timer(timer).is_some() {
                     deliver(&process, from, &to, message);
+                }
+            })
+        })
+    }
+
+    /// Sends a message to itself after a delay, whatever the mailbox's bound: for those whose work
+    /// would stop if the message were lost.
+    pub(crate) fn wake_after<T: Send + 'static>(&self, delay: Duration, message: T) -> TimerRef
+    where
+        A::Msg: From<T>,
+    {
+        let (process, from) = (self.process.arc(), self.source());
+        self.set_timer(delay, |timer| {
+            Box::new(move || {
+                if process.core_ref().disown_timer(timer).is_some() {
+                    // Refused only by a process that has ended.
+                    let _ended = process.deliver_always(from, Receipt::NONE, message);
                 }
             })
         })

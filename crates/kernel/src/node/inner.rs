@@ -47,7 +47,7 @@ pub(crate) struct NodeInner {
 
 impl NodeInner {
     /// A node without workers yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         name: String,
         budget: u32,
         stop_deadline: Duration,
@@ -84,9 +84,14 @@ impl NodeInner {
                 return Err(error.into());
             }
         }
+        self.adopt(workers);
+        Ok(())
+    }
+
+    /// Takes workers that somebody drives.
+    pub(crate) fn adopt(&self, workers: Vec<Arc<Worker>>) {
         let set = self.workers.set(workers);
         set.unwrap_or_else(|_| unreachable!("a node is started once"));
-        Ok(())
     }
 
     pub(crate) fn workers(&self) -> &[Arc<Worker>] {
@@ -362,6 +367,12 @@ impl NodeInner {
         *lock(&self.until_stop) = None;
         for process in self.registry.processes() {
             let pid = process.core().pid;
+            let parent = process.core().parent;
+            let parent = parent.and_then(|parent| self.registry.process(parent));
+            if parent.is_some_and(|parent| parent.core().supervises()) {
+                // It ends its children itself, in their order.
+                continue;
+            }
             process.signal(Signal::ordered(
                 process.core().parent.unwrap_or(pid),
                 Reason::Shutdown,

@@ -1,6 +1,7 @@
 //! What of a process does not depend on its actor's type: who it is, and what ends with it.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -21,6 +22,8 @@ pub(crate) struct ProcessCore {
     pub(crate) parent: Option<Pid>,
     pub(crate) node: Arc<NodeInner>,
     pub(crate) worker: Arc<Worker>,
+    /// It ends its children before itself, so that even an order to end comes to its actor.
+    supervises: AtomicBool,
     owned: Mutex<Owned>,
 }
 
@@ -58,6 +61,7 @@ impl ProcessCore {
             parent,
             node,
             worker,
+            supervises: AtomicBool::new(false),
             owned: Mutex::new(Owned {
                 init_children: Some(Vec::new()),
                 ..Owned::default()
@@ -190,9 +194,25 @@ impl ProcessCore {
         Ok(owned.watches.insert((target.clone(), kind)))
     }
 
+    /// What it watches, and how.
+    #[cfg(any(test, feature = "test-kit"))]
+    pub(crate) fn watched(&self) -> Vec<(Target, Kind)> {
+        lock(&self.owned).watches.iter().cloned().collect()
+    }
+
     /// As [`note_watch`](Self::note_watch).
     pub(crate) fn forget_watch(&self, target: &Target, kind: Kind) {
         lock(&self.owned).watches.remove(&(target.clone(), kind));
+    }
+
+    /// From now on whoever ends the process, a kill aside, leaves it to its actor how, and the
+    /// node's stop leaves its children to it.
+    pub(crate) fn supervise(&self) {
+        self.supervises.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn supervises(&self) -> bool {
+        self.supervises.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_ending(&self) -> bool {

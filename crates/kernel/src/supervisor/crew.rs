@@ -1,0 +1,210 @@
+//! Carries out what the [`Rules`] say, for whichever actor they belong to.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use crate::actor::{Actor, Down};
+use crate::ctx::Ctx;
+use crate::error::SpawnError;
+use crate::guard::caught;
+use crate::id::{Pid, Target};
+use crate::protocol;
+use crate::reason::{Flow, Reason};
+use crate::supervisor::rules::{ChildId, Command, Rules};
+use crate::timer::TimerRef;
+
+/// The time that the rules were waiting for has come.
+#[derive(Debug)]
+#[doc(hidden)]
+#[expect(unnameable_types, reason = "only a supervisor sends it, to itself")]
+pub struct Tick;
+protocol!(Tick);
+
+/// The children of a process, the rules for them, and which process each of them is.
+pub(crate) struct Crew {
+    pub(crate) rules: Rules,
+    pids: HashMap<ChildId, Pid>,
+    ids: HashMap<Pid, ChildId>,
+    timer: Option<(Instant, TimerRef)>,
+}
+
+/// An actor with a crew.
+pub(crate) trait Host: Actor<Msg: From<Tick>> {
+    fn crew(&mut self) -> &mut Crew;
+
+    /// Starts one child.
+    fn start(&mut self, ctx: &mut Ctx<'_, Self>, id: ChildId) -> Result<Pid, SpawnError>;
+
+    /// A child has been started.
+    fn started(&mut self, ctx: &mut Ctx<'_, Self>, id: ChildId, pid: Pid);
+
+    /// A child has ended, or was given up: then its reason is `None`.
+    fn ended(&mut self, ctx: &mut Ctx<'_, Self>, id: ChildId, pid: Pid, reason: Option<&Reason>);
+
+    /// Somebody asked for this child, and it could not be started.
+    fn refused(&mut self, error: SpawnError);
+
+    /// Nothing will be asked of this place again.
+    fn forget(&mut self, id: ChildId);
+}
+
+impl Crew {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            pids: HashMap::new(),
+            ids: HashMap::new(),
+            timer: None,
+        }
+    }
+
+    /// The process that a child is now.
+    pub(crate) fn pid(&self, id: ChildId) -> Option<Pid> {
+        self.pids.get(&id).copied()
+    }
+
+    fn set_pid(&mut self, id: ChildId, pid: Pid) {
+        self.pids.insert(id, pid);
+        self.ids.insert(pid, id);
+    }
+
+    fn lose(&mut self, id: ChildId) -> Option<Pid> {
+        let pid = self.pids.remove(&id)?;
+        self.ids.remove(&pid);
+        Some(pid)
+    }
+}
+
+/// Starts the crew for the first time.
+///
+/// # Errors
+///
+/// Why the first child that could not be started could not.
+pub(crate) fn begin<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>) -> Flow {
+    ctx.supervise();
+    host.crew().rules.begin();
+    work(host, ctx)?;
+    match host.crew().rules.ending() {
+        Some(reason) => Err(reason.clone()),
+        None => Ok(()),
+    }
+}
+
+/// One child has ended, if it is one of ours.
+pub(crate) fn down<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>, down: &Down) -> Flow {
+    let Target::Pid(pid) = down.target else {
+        return Ok(());
+    };
+    let Some(id) = host.crew().ids.get(&pid).copied() else {
+        return Ok(());
+    };
+    host.crew().lose(id);
+    let told = caught(|| {
+        host.ended(ctx, id, pid, Some(&down.reason));
+        Ok(())
+    });
+    let now = ctx.now();
+    let rules = &mut host.crew().rules;
+    rules.ended(id, &down.reason, now);
+    if let Err(panic) = told {
+        rules.shut_down(&panic, now);
+    }
+    work(host, ctx)
+}
+
+/// Somebody ends the process: its children go first.
+pub(crate) fn shut_down<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>, reason: &Reason) -> Flow {
+    host.crew().rules.shut_down(reason, ctx.now());
+    work(host, ctx)
+}
+
+pub(crate) fn tick<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>) -> Flow {
+    let crew = host.crew();
+    crew.timer = None;
+    crew.rules.tick(ctx.now());
+    work(host, ctx)
+}
+
+/// Carries out what is to be done now.
+pub(crate) fn work<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>) -> Flow {
+    while let Some(command) = host.crew().rules.poll() {
+        match command {
+            Command::Start(id) => start(host, ctx, id),
+            Command::Stop(id, reason) => {
+                if let Some(pid) = host.crew().pid(id) {
+                    ctx.exit(pid, reason);
+                }
+            }
+            Command::Kill(id) => {
+                if let Some(pid) = host.crew().pid(id) {
+                    ctx.exit(pid, Reason::Kill);
+                }
+            }
+            Command::GiveUp(id) => give_up(host, ctx, id),
+            Command::Forget(id) => host.forget(id),
+            Command::End(reason) => return Err(reason),
+        }
+    }
+    let next = host.crew().rules.next_tick();
+    let timer = host.crew().timer;
+    if timer.map(|(at, _)| at) != next {
+        if let Some((_, timer)) = timer {
+            ctx.cancel(timer);
+        }
+        let now = ctx.now();
+        let arm = |at: Instant| (at, ctx.wake_after(at.saturating_duration_since(now), Tick));
+        host.crew().timer = next.map(arm);
+    }
+    Ok(())
+}
+
+fn start<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>, id: ChildId) {
+    // What makes a child is user code, and its panic is this child's failure.
+    let outcome = caught(|| Ok(host.start(ctx, id)));
+    let now = ctx.now();
+    match outcome.unwrap_or_else(|panic| Err(SpawnError::Init(panic))) {
+        Ok(pid) => {
+            host.crew().set_pid(id, pid);
+            host.crew().rules.started(id);
+            let told = caught(|| {
+                host.started(ctx, id, pid);
+                Ok(())
+            });
+            if let Err(panic) = told {
+                host.crew().rules.shut_down(&panic, ctx.now());
+            }
+        }
+        Err(error) => {
+            let rules = &mut host.crew().rules;
+            let is_asked = rules.is_asked(id);
+            if is_asked {
+                rules.start_failed(id, error.clone().into(), now);
+                host.refused(error);
+            } else if matches!(error, SpawnError::Stopping | SpawnError::ParentGone) {
+                // The node is stopping, or this process is: there is nothing to start for.
+                rules.shut_down(&Reason::Shutdown, now);
+            } else {
+                log::warn!("{} cannot be started: {error}", rules.name(id));
+                rules.start_failed(id, error.into(), now);
+            }
+        }
+    }
+}
+
+fn give_up<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>, id: ChildId) {
+    let Some(pid) = host.crew().lose(id) else {
+        return;
+    };
+    log::error!(
+        "{pid} does not end although it was killed: its handler does not return, and its \
+         supervisor goes on without it"
+    );
+    let told = caught(|| {
+        host.ended(ctx, id, pid, None);
+        Ok(())
+    });
+    if let Err(panic) = told {
+        let now = ctx.now();
+        host.crew().rules.shut_down(&panic, now);
+    }
+}
