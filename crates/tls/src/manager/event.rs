@@ -1,0 +1,63 @@
+//! What a manager reports.
+
+use std::time::SystemTime;
+
+use super::ServeFor;
+use crate::CertError;
+
+/// What [`CertManager::poll`](crate::CertManager::poll) has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertEvent {
+    /// Files have changed, and what is in them is served from the next handshake on.
+    Reloaded {
+        /// What it is served for.
+        which: ServeFor,
+        /// The last second in which the new certificate is valid.
+        not_after: SystemTime,
+    },
+    /// Files have changed, and what is in them is refused: what was served before still is.
+    ///
+    /// Said once for each content.
+    ReloadFailed {
+        /// What it would have been served for.
+        which: ServeFor,
+        /// Why it is refused.
+        error: CertError,
+    },
+    /// The end of a certificate is nearer than
+    /// [`warn_before`](crate::CertManagerBuilder::warn_before). Said once for each certificate.
+    ExpiresSoon {
+        /// The names it is served for.
+        names: Vec<String>,
+        /// Whether it is a default certificate.
+        default: bool,
+        /// The last second in which it is valid.
+        not_after: SystemTime,
+    },
+    /// A certificate has expired. It is still served: an error that names the date tells a client
+    /// more than a connection that is refused. Said once for each certificate.
+    Expired {
+        /// The names it is served for.
+        names: Vec<String>,
+        /// Whether it is a default certificate.
+        default: bool,
+        /// The last second in which it was valid.
+        not_after: SystemTime,
+    },
+}
+
+/// A certificate in use, as [`CertManager::certificates`](crate::CertManager::certificates) lists
+/// them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CertStatus {
+    /// The names it is served for, sorted.
+    pub names: Vec<String>,
+    /// Whether it is a default certificate.
+    pub default: bool,
+    /// The first second in which it is valid.
+    pub not_before: SystemTime,
+    /// The last second in which it is valid.
+    pub not_after: SystemTime,
+}
