@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use socktree::tcp::Routed;
 use socktree::{
-    Actor, Ctx, DisconnectReason, Flow, NoMessages, NoWorker, Pid, Reason, Source, Supervisor,
-    Target, TcpEvent, TcpServer,
+    Actor, ConnectError, Ctx, DisconnectReason, Flow, ListenError, NoMessages, NoWorker, Pid, Pool,
+    Reason, Source, SpawnOptions, Supervisor, Target, TcpConnection, TcpEvent, TcpServer,
 };
 use socktree_tests::{
     Ask, Ear, Notice, Probe, Served, Watch, connect, read_to_end, receive, reset, until,
@@ -291,5 +291,38 @@ fn a_process_linked_to_a_connection_ends_with_it() {
     let down = ended.wait();
     assert_eq!(down.reason.to_string(), DisconnectReason::Reset.to_string());
     read_to_end(&other);
+    served.stop();
+}
+
+/// T-51: a pool would tear a connection's bytes apart, so it is refused when a server is started or
+/// a connection made, and skipped if it has taken a worker's name since.
+#[test]
+fn a_pool_cannot_own_connections() {
+    let node = Served::node(2);
+    let ear = Watch::deaf();
+    let pool = move || {
+        let ear = ear.clone();
+        Pool::new(2, move || ear.probe().echoing())
+    };
+    let named = |name: &str| SpawnOptions::new().name(name);
+    node.spawn_with(pool(), named("pool")).unwrap();
+
+    let refused = Served::any().process("pool");
+    let (probe, hears) = Probe::new();
+    let probe = probe.init(move |ctx| {
+        let server = ctx.spawn_meta(refused).map(|_| ());
+        assert!(matches!(&server, Err(ListenError::Forwarder(to)) if *to == "pool".into()));
+        let connection = TcpConnection::open("127.0.0.1:1").process("pool");
+        let connection = ctx.spawn_meta(connection).map(|_| ());
+        assert!(matches!(connection, Err(ConnectError::Forwarder(_))));
+        Ok(())
+    });
+    node.spawn(probe).unwrap();
+    assert!(hears.try_next().is_none());
+
+    let served = Served::start_on(node, Served::any().process("late"), Probe::echo());
+    served.node.spawn_with(pool(), named("late")).unwrap();
+    assert_eq!(ask(&connect(served.addr()), b"hi"), b"hi");
+    served.watch.connect();
     served.stop();
 }

@@ -35,6 +35,11 @@ pub trait Actor: Sized + Send + 'static {
     /// The messages it takes: one type, or an enum made by [`protocol!`](crate::protocol).
     type Msg: Protocol;
 
+    /// Whether it hands what it is sent on to others, as a [`Pool`](crate::Pool) does: not always
+    /// to the same, so that what belongs together may be torn apart. Such a process is refused where
+    /// that must not happen, as by TCP servers for the owner of a connection.
+    const FORWARDS: bool = false;
+
     /// Called once, before anything else, while the spawner waits.
     ///
     /// The address and the name already work: what others send waits in the mailbox.

@@ -109,6 +109,8 @@
 //! waits for each to be gone. [`StartChild`], [`AddChild`], [`EnableChild`], [`DisableChild`],
 //! [`ListChildren`] and [`RestartHistory`] are what can be asked of it meanwhile.
 //!
+//! A [`Pool`] keeps equal workers by the same rules, and hands each message to one of them.
+//!
 //! # Workers
 //!
 //! A worker is one thread at a time with one queue of processes that have something to do. A
@@ -150,6 +152,7 @@ mod mailbox;
 mod message;
 mod meta;
 mod node;
+mod pool;
 mod process;
 mod reason;
 mod registry;
@@ -173,6 +176,7 @@ pub use info::{NodeInfo, ProcessInfo};
 pub use message::{Address, Envelope, NoMessages, Protocol, Receipt, Sink, Source};
 pub use meta::{Inspection, Meta, MetaExit, MetaLife, MetaPort, MetaScope, RoomWaiter};
 pub use node::{Ended, Node, NodeBuilder, SpawnOptions};
+pub use pool::{InspectPool, Pool, PoolInfo, PoolMsg, ResizePool};
 pub use reason::{Flow, Reason};
 pub use supervisor::{
     AddChild, AutoShutdown, ChildError, ChildInfo, ChildSpec, ChildState, DisableChild,

@@ -178,6 +178,12 @@ impl MetaScope {
         process.sink_for::<T>()
     }
 
+    /// Whether the target leads to a process that [hands on](Actor::FORWARDS) what it is sent.
+    pub fn is_forwarder(&self, target: &Target) -> bool {
+        let process = self.node.registry.resolve(target);
+        process.is_some_and(|process| process.forwards())
+    }
+
     /// The name that a process is registered under.
     pub fn name_of(&self, pid: Pid) -> Option<Name> {
         self.node.registry.process(pid)?.core().name()

@@ -219,6 +219,12 @@ impl Node {
         Some(self.inner.registry.resolve(&target.into())?.core().pid)
     }
 
+    /// Whether a process has messages waiting, or is handling one.
+    pub(crate) fn has_messages(&self, pid: Pid) -> bool {
+        let process = self.inner.registry.process(pid);
+        process.is_some_and(|process| process.info().mailbox > 0)
+    }
+
     /// How much of everything there is.
     pub fn info(&self) -> NodeInfo {
         let registry = &self.inner.registry;

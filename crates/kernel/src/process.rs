@@ -43,6 +43,8 @@ pub(crate) trait AnyProcess: Send + Sync {
     fn push_any(&self, from: Source, message: Envelope) -> Result<(), SendError<Envelope>>;
     fn signal(&self, signal: Signal);
     fn sink_any(&self, wanted: TypeId) -> Option<Box<dyn Any>>;
+    /// Whether it hands on what it is sent.
+    fn forwards(&self) -> bool;
     /// A meta-process that it owned has ended.
     fn meta_ended(&self, alias: Alias);
     fn info(&self) -> ProcessInfo;
@@ -405,6 +407,10 @@ impl<A: Actor> AnyProcess for Process<A> {
         if may_end {
             self.core.interrupt_call();
         }
+    }
+
+    fn forwards(&self) -> bool {
+        A::FORWARDS
     }
 
     fn sink_any(&self, wanted: TypeId) -> Option<Box<dyn Any>> {

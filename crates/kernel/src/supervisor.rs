@@ -1,6 +1,6 @@
 //! A supervisor: starts children, restarts those that end, and ends them before itself.
 
-mod crew;
+pub(crate) mod crew;
 mod error;
 mod manage;
 #[cfg(test)]
@@ -28,9 +28,9 @@ pub use requests::{
 };
 pub use spec::{AutoShutdown, ChildSpec, Restart, Shutdown, Strategy};
 
-use crew::{Crew, Host};
+pub(crate) use crew::{Crew, Host, Tick};
 use manage::Leaving;
-use rules::{ChildId, Policy, Rules};
+pub(crate) use rules::{ChildId, Policy, Rules, Traits};
 
 type OnStart = Box<dyn FnMut(&mut Ctx<'_, Supervisor>, &Name, Pid) + Send>;
 type OnEnd = Box<dyn FnMut(&mut Ctx<'_, Supervisor>, &Name, Pid, Option<&Reason>) + Send>;
@@ -313,6 +313,10 @@ impl Actor for Supervisor {
 impl Host for Supervisor {
     fn crew(&mut self) -> &mut Crew {
         &mut self.crew
+    }
+
+    fn tick() -> SupervisorMsg {
+        SupervisorMsg::Tick(Tick)
     }
 
     fn start(&mut self, ctx: &mut Ctx<'_, Self>, id: ChildId) -> Result<Pid, SpawnError> {

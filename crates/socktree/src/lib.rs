@@ -47,7 +47,7 @@ pub use socktree_tls as tls;
 pub use socktree_codec::{Decoder, Framing, LengthPrefix};
 pub use socktree_kernel::{
     Actor, Address, Alias, AutoShutdown, CallError, ChildSpec, Ctx, Down, Exit, Flow, Name,
-    NoMessages, Node, NodeBuilder, NodeError, Pid, Reason, RelationError, Reply, RequestRef,
+    NoMessages, Node, NodeBuilder, NodeError, Pid, Pool, Reason, RelationError, Reply, RequestRef,
     Restart, SendError, Shutdown, Source, SpawnError, SpawnOptions, StopReport, Supervisor, Target,
     TimerRef, protocol,
 };

@@ -214,7 +214,11 @@ impl<A: Actor> Meta<A> for TcpConnection<Routed> {
 
     fn spawn(mut self, ctx: &mut Ctx<'_, A>) -> Result<Conn, ConnectError> {
         let owner = self.owner.take().ok_or(ConnectError::NoOwner)?;
-        let sink = ctx.meta_scope().find(&owner).ok_or(ConnectError::NoOwner)?;
+        let scope = ctx.meta_scope();
+        if scope.is_forwarder(&owner) {
+            return Err(ConnectError::Forwarder(owner));
+        }
+        let sink = scope.find(&owner).ok_or(ConnectError::NoOwner)?;
         self.start(ctx, sink)
     }
 }
@@ -232,6 +236,10 @@ pub enum ConnectError {
     },
     /// The process that should own it is not alive, or takes no [`TcpEvent`]s.
     NoOwner,
+    /// The process that should own it hands on what it is sent, as a
+    /// [pool](socktree_kernel::Pool) does: the connection's messages would reach several workers,
+    /// out of order.
+    Forwarder(Target),
     /// The process is ending.
     Spawn(SpawnError),
     /// The node was made without TCP.
@@ -245,6 +253,12 @@ impl fmt::Display for ConnectError {
                 write!(f, "cannot connect to {endpoint}: {reason}")
             }
             Self::NoOwner => f.write_str("the process that should own the connection is not there"),
+            Self::Forwarder(target) => {
+                write!(
+                    f,
+                    "{target} hands on what it is sent, and cannot own a connection"
+                )
+            }
             Self::Spawn(error) => error.fmt(f),
             Self::NoDriver(error) => error.fmt(f),
         }

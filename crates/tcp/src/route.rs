@@ -50,13 +50,23 @@ impl Workers {
         }
     }
 
+    /// The first that hands on what it is sent: a connection's bytes would go now to one process and
+    /// now to another.
+    fn forwarder(&self, scope: &MetaScope) -> Option<&Target> {
+        self.targets.iter().find(|to| scope.is_forwarder(to))
+    }
+
     /// The next that is alive. Names are looked up now, and the connection stays with the process
     /// that is found: one that is restarted under the name gets new connections only.
     fn pick(&self, scope: &MetaScope) -> Option<OwnerSink> {
         let count = self.targets.len();
         for _ in 0..count {
             let turn = self.next.fetch_add(1, Ordering::Relaxed) % count;
-            if let Some(sink) = scope.find(&self.targets[turn]) {
+            let target = &self.targets[turn];
+            // One that has taken the name since the server was started.
+            if scope.is_forwarder(target) {
+                log::warn!("{target} hands on what it is sent, and cannot own a connection");
+            } else if let Some(sink) = scope.find(target) {
                 return Some(sink);
             }
         }
@@ -80,6 +90,14 @@ impl Route {
             let actor = made.map_err(|_| SpawnError::Init(Reason::error("making it panicked")))?;
             scope.spawn::<A, TcpEvent>(actor, &SpawnOptions::new().link_parent())
         }))
+    }
+
+    /// A process of the list that must not own connections, if there is one by now.
+    pub(crate) fn forwarder(&self, scope: &MetaScope) -> Option<&Target> {
+        match self {
+            Self::Workers(workers) => workers.forwarder(scope),
+            Self::Parent(_) | Self::PerConnection(_) => None,
+        }
     }
 
     /// The owner of the next connection; `None` if it is to be refused.

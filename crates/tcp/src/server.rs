@@ -104,7 +104,9 @@ impl TcpServer {
     ///
     /// A name is looked up when a connection is accepted; the connection then stays with the
     /// process that was found and ends with it. Processes that are not alive, or do not take
-    /// [`TcpEvent`]s, are skipped.
+    /// [`TcpEvent`]s, are skipped. A [pool](socktree_kernel::Pool), or whatever else
+    /// [hands on](socktree_kernel::Actor::FORWARDS) what it is sent, is refused when the server is
+    /// started and skipped later: name its workers instead.
     #[must_use]
     pub fn workers<T: Into<Target>>(
         self,
@@ -220,6 +222,9 @@ impl<A: Actor> Meta<A> for TcpServer<Routed> {
 
     fn spawn(mut self, ctx: &mut Ctx<'_, A>) -> Result<ServerHandle, ListenError> {
         let route = self.route.take().expect("a routed server has a route");
+        if let Some(target) = route.forwarder(&ctx.meta_scope()) {
+            return Err(ListenError::Forwarder(target.clone()));
+        }
         self.start(ctx, route)
     }
 }
@@ -295,6 +300,9 @@ pub enum ListenError {
         /// What the system said last.
         error: io::Error,
     },
+    /// This process hands on what it is sent, as a [pool](socktree_kernel::Pool) does, so that a
+    /// connection's messages would reach several workers, out of order.
+    Forwarder(Target),
     /// The process is ending.
     Spawn(SpawnError),
     /// The node was made without TCP.
@@ -305,6 +313,12 @@ impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { endpoint, error } => write!(f, "cannot listen on {endpoint}: {error}"),
+            Self::Forwarder(target) => {
+                write!(
+                    f,
+                    "{target} hands on what it is sent: name its workers instead"
+                )
+            }
             Self::Spawn(error) => error.fmt(f),
             Self::NoDriver(error) => error.fmt(f),
         }

@@ -29,8 +29,11 @@ pub(crate) struct Crew {
 }
 
 /// An actor with a crew.
-pub(crate) trait Host: Actor<Msg: From<Tick>> {
+pub(crate) trait Host: Actor {
     fn crew(&mut self) -> &mut Crew;
+
+    /// A [`Tick`], as it comes to this actor.
+    fn tick() -> Self::Msg;
 
     /// Starts one child.
     fn start(&mut self, ctx: &mut Ctx<'_, Self>, id: ChildId) -> Result<Pid, SpawnError>;
@@ -152,7 +155,12 @@ pub(crate) fn work<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>) -> Flow {
             ctx.cancel(timer);
         }
         let now = ctx.now();
-        let arm = |at: Instant| (at, ctx.wake_after(at.saturating_duration_since(now), Tick));
+        let arm = |at: Instant| {
+            (
+                at,
+                ctx.wake_after(at.saturating_duration_since(now), H::tick()),
+            )
+        };
         host.crew().timer = next.map(arm);
     }
     Ok(())
