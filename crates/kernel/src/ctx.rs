@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::actor::Actor;
 use crate::error::{RelationError, SendError, SpawnError};
 use crate::id::{Alias, Name, Pid, Target};
-use crate::message::{Address, Sink, Source};
+use crate::message::{Address, Priority, Sink, Source};
 use crate::meta::{Inspection, Meta, MetaScope};
 use crate::node::{Node, SpawnOptions};
 use crate::process::Process;
@@ -161,6 +161,36 @@ impl<'a, A: Actor> Ctx<'a, A> {
         message: impl Into<M>,
     ) -> Result<(), SendError<M>> {
         to.send_from(self.source(), message.into())
+    }
+
+    /// As [`send`](Self::send), ahead of what has a lower priority. A meta-process takes all in
+    /// the order in which they come.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_with_priority<T: Send + 'static>(
+        &mut self,
+        to: impl Into<Target>,
+        message: T,
+        priority: Priority,
+    ) -> Result<(), SendError<T>> {
+        let node = &self.process.core_ref().node;
+        node.send_with(self.source(), &to.into(), message, priority)
+    }
+
+    /// As [`send_to`](Self::send_to), ahead of what has a lower priority.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to).
+    pub fn send_to_with_priority<M: Send + 'static>(
+        &mut self,
+        to: &Address<M>,
+        message: impl Into<M>,
+        priority: Priority,
+    ) -> Result<(), SendError<M>> {
+        to.send_from_with(self.source(), message.into(), priority)
     }
 
     // Processes.

@@ -147,6 +147,9 @@ pub enum SpawnError {
     /// `init` ended with this reason. Its meta-processes have ended, and the processes that it
     /// had spawned have been told to.
     Init(Reason),
+    /// `init` had not returned within this time. When it does, the process ends, and its name is
+    /// free then.
+    InitTimeout(Duration),
     /// The process that asked has ended, or is just ending.
     ParentGone,
     /// There is no worker with this number.
@@ -163,6 +166,7 @@ impl fmt::Display for SpawnError {
                 write!(f, "the name has {len} bytes, {} are allowed", Name::MAX_LEN)
             }
             Self::Init(reason) => write!(f, "init failed: {reason}"),
+            Self::InitTimeout(limit) => write!(f, "init took longer than {limit:?}"),
             Self::ParentGone => f.write_str("the parent has ended"),
             Self::NoSuchWorker(n) => write!(f, "there is no worker {n}"),
             Self::Stopping => f.write_str("the node is stopping"),

@@ -77,6 +77,12 @@
 //! they are sent, so that a wrong type is the sender's error. A message that cannot be delivered
 //! comes back inside the [`SendError`].
 //!
+//! A mailbox has no bound unless [one is set](SpawnOptions::mailbox). A message that finds no room
+//! is the sender's error, or goes to the [fallback](SpawnOptions::fallback) that the receiver named.
+//! Messages from one sender to one target arrive in the order in which they were sent, whatever
+//! addresses it used; one that was [sent with a priority](Ctx::send_with_priority) overtakes
+//! those of a lower one.
+//!
 //! # Calls
 //!
 //! A message that asks for an answer has a [`Reply`] in it. [`Node::call`] and [`Ctx::call`] send
@@ -173,7 +179,9 @@ pub use driver::{Driver, DriverFactory, DriverParts, DriverRemote, Wait};
 pub use error::{CallError, NodeError, RelationError, SendError, SpawnError, StopReport};
 pub use id::{Alias, Name, Pid, Target};
 pub use info::{NodeInfo, ProcessInfo};
-pub use message::{Address, Envelope, NoMessages, Protocol, Receipt, Sink, Source};
+pub use message::{
+    Address, Envelope, Fallback, NoMessages, Priority, Protocol, Receipt, Sink, Source,
+};
 pub use meta::{Inspection, Meta, MetaExit, MetaLife, MetaPort, MetaScope, RoomWaiter};
 pub use node::{Ended, Node, NodeBuilder, SpawnOptions};
 pub use pool::{InspectPool, Pool, PoolInfo, PoolMsg, ResizePool};

@@ -1,4 +1,4 @@
-//! A process's mailbox: a bounded lane for messages and an unbounded one for control signals.
+//! A process's mailbox: bounded lanes for messages and an unbounded one for control signals.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use crate::error::SendError;
 use crate::guard::caught;
 use crate::guard::contain;
 use crate::id::{Pid, Target};
-use crate::message::{Receipt, Source};
+use crate::message::{Priority, Receipt, Source};
 use crate::meta::RoomWaiter;
 use crate::reason::Reason;
 use crate::sync::lock;
@@ -40,22 +40,56 @@ pub(crate) enum Signal {
     Down(Down),
 }
 
-/// The two lanes, and whether the process is on a run queue or running.
+/// Messages that go before others, in a box because few processes ever get any.
+struct Ahead<M> {
+    max: VecDeque<Entry<M>>,
+    high: VecDeque<Entry<M>>,
+}
+
+impl<M> Ahead<M> {
+    fn new() -> Self {
+        Self {
+            max: VecDeque::new(),
+            high: VecDeque::new(),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Entry<M>> {
+        self.max.pop_front().or_else(|| self.high.pop_front())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.max.is_empty() && self.high.is_empty()
+    }
+}
+
+/// What goes before ordinary messages.
+pub(crate) enum Urgent<M> {
+    Signal(Signal),
+    Message(Entry<M>),
+}
+
+/// The lanes, and whether the process is on a run queue or running.
 struct Lanes<M> {
     main: VecDeque<Entry<M>>,
     control: VecDeque<Signal>,
-    /// True from the push that found the process idle until a run finds both lanes empty: at most
+    ahead: Option<Box<Ahead<M>>>,
+    /// True from the push that found the process idle until a run finds all lanes empty: at most
     /// one run-queue entry exists for a process.
     scheduled: bool,
     closed: bool,
     /// Messages ever pushed; with `handled` this gives the depth.
     pushed: u64,
+    /// How many messages may wait now: the capacity, or none at all while somebody waits for room.
+    /// Others would take each place that becomes free before it.
+    bound: u64,
     waiters: Vec<RoomWaiter>,
 }
 
 pub(crate) struct Mailbox<M> {
     lanes: Mutex<Lanes<M>>,
-    /// A hint that the control lane is not empty, read before every message without the lock.
+    /// Whether something is in the control lane or ahead of the main lane. Written under the lock,
+    /// and read before every message without it.
     urgent: AtomicBool,
     /// Messages handled. Written by the running thread alone, so a plain store is enough.
     handled: AtomicU64,
@@ -93,7 +127,7 @@ impl Pushed {
 /// The message as the process takes it. A message that is one already needs no conversion, and no
 /// protection from one.
 #[inline(always)]
-fn converted<T: 'static, M: From<T> + 'static>(message: T) -> Result<M, Reason> {
+pub(crate) fn converted<T: 'static, M: From<T> + 'static>(message: T) -> Result<M, Reason> {
     let mut message = Some(message);
     let same = (&mut message as &mut dyn Any).downcast_mut::<Option<M>>();
     match (same.and_then(Option::take), message) {
@@ -106,18 +140,21 @@ fn converted<T: 'static, M: From<T> + 'static>(message: T) -> Result<M, Reason> 
 impl<M> Mailbox<M> {
     /// Starts out as scheduled: nothing runs before `init` is done.
     pub(crate) fn new(capacity: Option<usize>) -> Self {
+        let capacity = capacity.map_or(u64::MAX, |n| n as u64);
         Self {
             lanes: Mutex::new(Lanes {
                 main: VecDeque::new(),
                 control: VecDeque::new(),
+                ahead: None,
                 scheduled: true,
                 closed: false,
                 pushed: 0,
+                bound: capacity,
                 waiters: Vec::new(),
             }),
             urgent: AtomicBool::new(false),
             handled: AtomicU64::new(0),
-            capacity: capacity.map_or(u64::MAX, |n| n as u64),
+            capacity,
         }
     }
 
@@ -182,6 +219,39 @@ impl<M> Mailbox<M> {
         Ok(Pushed::now_scheduled(&mut lanes.scheduled))
     }
 
+    /// Puts a message ahead of ordinary ones. Otherwise as [`push_with`](Self::push_with).
+    pub(crate) fn push_ahead<T>(
+        &self,
+        from: Source,
+        priority: Priority,
+        message: T,
+        convert: impl FnOnce(T) -> Result<M, Refused<T>>,
+    ) -> Result<Pushed, Refused<T>> {
+        let mut lanes = lock(&self.lanes);
+        if lanes.closed {
+            return Err(Refused::Send(SendError::Terminated(message)));
+        }
+        if self.is_full(&lanes) {
+            return Err(Refused::Send(SendError::Full(message)));
+        }
+        let entry = Entry {
+            from,
+            receipt: Receipt::NONE,
+            message: convert(message)?,
+        };
+        lanes.pushed += 1;
+        let new = || Box::new(Ahead::new());
+        match priority {
+            Priority::Normal => lanes.main.push_back(entry),
+            Priority::High => lanes.ahead.get_or_insert_with(new).high.push_back(entry),
+            Priority::Max => lanes.ahead.get_or_insert_with(new).max.push_back(entry),
+        }
+        if priority != Priority::Normal {
+            self.urgent.store(true, Ordering::Release);
+        }
+        Ok(Pushed::now_scheduled(&mut lanes.scheduled))
+    }
+
     /// `None` if the process has ended: a signal to it has no effect any more.
     pub(crate) fn signal(&self, signal: Signal) -> Option<Pushed> {
         let mut lanes = lock(&self.lanes);
@@ -196,25 +266,34 @@ impl<M> Mailbox<M> {
         Some(Pushed::now_scheduled(&mut lanes.scheduled))
     }
 
+    /// Takes what goes before ordinary messages: signals first.
     #[inline]
-    pub(crate) fn take_signal(&self) -> Option<Signal> {
+    pub(crate) fn take_urgent(&self) -> Option<Urgent<M>> {
         if !self.urgent.load(Ordering::Acquire) {
             return None;
         }
-        self.take_urgent()
+        self.take_from_lanes()
     }
 
     #[inline(never)]
-    fn take_urgent(&self) -> Option<Signal> {
+    fn take_from_lanes(&self) -> Option<Urgent<M>> {
         let mut lanes = lock(&self.lanes);
-        let signal = lanes.control.pop_front();
-        if lanes.control.is_empty() {
+        let urgent = match lanes.control.pop_front() {
+            Some(signal) => Some(Urgent::Signal(signal)),
+            None => lanes
+                .ahead
+                .as_mut()
+                .and_then(|ahead| ahead.pop())
+                .map(Urgent::Message),
+        };
+        if lanes.control.is_empty() && lanes.ahead.as_ref().is_none_or(|ahead| ahead.is_empty()) {
             self.urgent.store(false, Ordering::Release);
+            lanes.ahead = None;
             if lanes.control.capacity() > KEPT_CAPACITY {
                 lanes.control = VecDeque::new();
             }
         }
-        signal
+        urgent
     }
 
     /// Whether a signal waits that ends a process which does, or does not, trap exits.
@@ -238,16 +317,17 @@ impl<M> Mailbox<M> {
             *batch = VecDeque::new();
         }
         let mut lanes = lock(&self.lanes);
-        let waiters = if lanes.waiters.is_empty() || self.is_full(&lanes) {
+        let waiters = if lanes.waiters.is_empty() || self.depth_of(&lanes) >= self.capacity {
             Vec::new()
         } else {
+            lanes.bound = self.capacity;
             std::mem::take(&mut lanes.waiters)
         };
         let found = if !lanes.main.is_empty() {
             std::mem::swap(&mut lanes.main, batch);
             true
         } else {
-            lanes.scheduled = !lanes.control.is_empty();
+            lanes.scheduled = self.urgent.load(Ordering::Relaxed);
             lanes.scheduled
         };
         drop(lanes);
@@ -259,7 +339,11 @@ impl<M> Mailbox<M> {
     }
 
     fn is_full(&self, lanes: &Lanes<M>) -> bool {
-        lanes.pushed - self.handled.load(Ordering::Acquire) >= self.capacity
+        self.depth_of(lanes) >= lanes.bound
+    }
+
+    fn depth_of(&self, lanes: &Lanes<M>) -> u64 {
+        lanes.pushed - self.handled.load(Ordering::Acquire)
     }
 
     /// The running thread has handled one more message.
@@ -276,13 +360,14 @@ impl<M> Mailbox<M> {
             return false;
         }
         lanes.waiters.push(waiter);
+        lanes.bound = 0;
         true
     }
 
     /// Ends the `init` phase. `Schedule` if something arrived meanwhile.
     pub(crate) fn open_for_runs(&self) -> Pushed {
         let mut lanes = lock(&self.lanes);
-        lanes.scheduled = !(lanes.main.is_empty() && lanes.control.is_empty());
+        lanes.scheduled = !lanes.main.is_empty() || self.urgent.load(Ordering::Relaxed);
         if lanes.scheduled {
             Pushed::Schedule
         } else {
@@ -295,8 +380,13 @@ impl<M> Mailbox<M> {
         let mut lanes = lock(&self.lanes);
         lanes.closed = true;
         lanes.scheduled = true;
+        let mut messages = std::mem::take(&mut lanes.main);
+        if let Some(ahead) = lanes.ahead.take() {
+            messages.extend(ahead.max);
+            messages.extend(ahead.high);
+        }
         (
-            std::mem::take(&mut lanes.main),
+            messages,
             std::mem::take(&mut lanes.control),
             std::mem::take(&mut lanes.waiters),
         )
@@ -305,10 +395,7 @@ impl<M> Mailbox<M> {
     /// Messages waiting or being handled, and messages ever pushed.
     pub(crate) fn depth(&self) -> (u64, u64) {
         let lanes = lock(&self.lanes);
-        (
-            lanes.pushed - self.handled.load(Ordering::Acquire),
-            lanes.pushed,
-        )
+        (self.depth_of(&lanes), lanes.pushed)
     }
 }
 

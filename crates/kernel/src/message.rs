@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::call::Reply;
 use crate::error::{CallError, SendError};
-use crate::id::{Alias, Pid};
+use crate::id::{Alias, Name, Pid};
 use crate::node::call_from_outside;
 use crate::process::Process;
 use crate::worker::WorkerId;
@@ -29,6 +29,36 @@ pub enum Source {
     /// A thread that is no process.
     Outside,
 }
+
+/// Which messages go before which others to the same process.
+///
+/// Messages of one sender to one target keep their order among equals. Signals, such as exits and
+/// notices, go before all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "these are Ergo's three")]
+pub enum Priority {
+    /// What [`Ctx::send`](crate::Ctx::send) sends.
+    #[default]
+    Normal,
+    /// Before the normal ones that wait.
+    High,
+    /// Before all others.
+    Max,
+}
+
+/// What a process gets that another one had no room for: see
+/// [`SpawnOptions::fallback`](crate::SpawnOptions::fallback).
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Fallback {
+    /// The process whose mailbox is full.
+    pub full: Pid,
+    /// The name that it is registered under.
+    pub name: Option<Name>,
+    /// The message, as it was sent or as its actor takes it: [`Protocol::open`] knows both.
+    pub message: Envelope,
+}
+crate::protocol!(Fallback);
 
 /// A message whose type is known only at run time.
 #[derive(Debug)]
@@ -207,6 +237,25 @@ pub trait Sink<T>: Send + Sync {
         message: T,
     ) -> Result<(), SendError<T>>;
 
+    /// Puts a message into the mailbox, ahead of those of a lower priority.
+    ///
+    /// # Errors
+    ///
+    /// As [`deliver`](Self::deliver).
+    fn deliver_with(
+        &self,
+        from: Source,
+        priority: Priority,
+        message: T,
+    ) -> Result<(), SendError<T>>;
+
+    /// Sends a message that the mailbox has no room for where the process wants it instead.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] if there is no such place, or if it does not take the message.
+    fn divert(&self, from: Source, message: T) -> Result<(), SendError<T>>;
+
     /// The process behind it.
     fn pid(&self) -> Pid;
 
@@ -263,10 +312,45 @@ impl<M: Send + 'static> Address<M> {
         make: impl FnOnce(Reply<R>) -> T,
         timeout: Duration,
     ) -> Result<R, CallError> {
-        call_from_outside(self.sink.now(), make, timeout, |message| self.send(message))
+        let ask = |message: T| self.ask_from(Source::Outside, message.into());
+        call_from_outside(self.sink.now(), make, timeout, ask)
     }
 
+    /// As [`send`](Self::send), ahead of what has a lower priority.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_with_priority(
+        &self,
+        message: impl Into<M>,
+        priority: Priority,
+    ) -> Result<(), SendError<M>> {
+        self.send_from_with(Source::Outside, message.into(), priority)
+    }
+
+    #[inline]
     pub(crate) fn send_from(&self, from: Source, message: M) -> Result<(), SendError<M>> {
+        match self.sink.deliver(from, Receipt::NONE, message) {
+            Err(SendError::Full(message)) => self.sink.divert(from, message),
+            sent => sent,
+        }
+    }
+
+    pub(crate) fn send_from_with(
+        &self,
+        from: Source,
+        message: M,
+        priority: Priority,
+    ) -> Result<(), SendError<M>> {
+        match self.sink.deliver_with(from, priority, message) {
+            Err(SendError::Full(message)) => self.sink.divert(from, message),
+            sent => sent,
+        }
+    }
+
+    /// For calls: another process could not answer for this one.
+    pub(crate) fn ask_from(&self, from: Source, message: M) -> Result<(), SendError<M>> {
         self.sink.deliver(from, Receipt::NONE, message)
     }
 }

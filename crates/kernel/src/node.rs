@@ -16,7 +16,7 @@ use crate::call::{Reply, Waiting};
 use crate::error::{CallError, NodeError, RelationError, SendError, SpawnError, StopReport};
 use crate::id::{Pid, Target};
 use crate::info::{NodeInfo, ProcessInfo};
-use crate::message::{Address, Source};
+use crate::message::{Address, Priority, Source};
 use crate::meta::Inspection;
 use crate::reason::Reason;
 use crate::sync::lock;
@@ -152,6 +152,21 @@ impl Node {
         self.inner.send(Source::Outside, &to.into(), message)
     }
 
+    /// As [`send`](Self::send), ahead of what has a lower priority.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_with_priority<T: Send + 'static>(
+        &self,
+        to: impl Into<Target>,
+        message: T,
+        priority: Priority,
+    ) -> Result<(), SendError<T>> {
+        let from = Source::Outside;
+        self.inner.send_with(from, &to.into(), message, priority)
+    }
+
     /// Sends a message that asks for an answer, and waits for it, on a thread that is no process.
     ///
     /// `make` builds the message around the [`Reply`] that it carries; with a tuple struct such as
@@ -168,9 +183,9 @@ impl Node {
         make: impl FnOnce(Reply<R>) -> T,
         timeout: Duration,
     ) -> Result<R, CallError> {
-        call_from_outside(self.inner.now(), make, timeout, |message| {
-            self.send(to, message)
-        })
+        let to = to.into();
+        let ask = |message| self.inner.ask(Source::Outside, &to, message);
+        call_from_outside(self.inner.now(), make, timeout, ask)
     }
 
     /// Watches a target from a thread that is no process.

@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 use crate::actor::{Actor, Exit};
-use crate::call::drop_for;
+use crate::call::{Reply, drop_for};
 use crate::ctx::Ctx;
 use crate::error::SendError;
 use crate::guard::{caught, contain};
 use crate::id::{Alias, Pid, Target};
 use crate::info::ProcessInfo;
-use crate::mailbox::{Entry, Mailbox, Pushed, Refused, Signal};
-use crate::message::{Envelope, Protocol, Receipt, Sink, Source};
+use crate::mailbox::{Entry, Mailbox, Pushed, Refused, Signal, Urgent, converted};
+use crate::message::{Envelope, Priority, Protocol, Receipt, Sink, Source};
 use crate::meta::{MetaExit, RoomWaiter};
-use crate::node::{NodeInner, count_as_handler};
+use crate::node::{NodeInner, SpawnOptions, count_as_handler};
 use crate::reason::{Flow, Reason};
 use crate::registry::AliasEntry;
 use crate::sync::lock;
@@ -35,12 +35,31 @@ pub(crate) enum After {
     Rest,
 }
 
+/// Who waits for the outcome of an `init`.
+pub(crate) enum InitFor {
+    /// The caller: it gets the outcome in return.
+    Caller,
+    /// Another thread, as long as it likes.
+    Waiting(Reply<()>),
+    /// Nobody: whoever watches the process is told.
+    Nobody,
+}
+
+/// A refused message is opened as the type that it was wrapped from.
+pub(crate) const RETURNED: &str = "what is refused comes back as it was";
+
 /// A process whose actor's type is forgotten.
 pub(crate) trait AnyProcess: Send + Sync {
     fn core(&self) -> &ProcessCore;
     /// Runs it for at most its budget of messages.
     fn run(&self, turn: &Turn<'_>) -> After;
     fn push_any(&self, from: Source, message: Envelope) -> Result<(), SendError<Envelope>>;
+    fn push_any_with(
+        &self,
+        from: Source,
+        priority: Priority,
+        message: Envelope,
+    ) -> Result<(), SendError<Envelope>>;
     fn signal(&self, signal: Signal);
     fn sink_any(&self, wanted: TypeId) -> Option<Box<dyn Any>>;
     /// Whether it hands on what it is sent.
@@ -87,7 +106,7 @@ struct Cell<A: Actor> {
     batch: VecDeque<Entry<A::Msg>>,
     trap_exit: bool,
     /// `init` is still to be called, as the first thing that the process does on its worker.
-    needs_init: bool,
+    needs_init: Option<Box<InitFor>>,
     /// Set while the process waits for its meta-processes to end.
     ending: Option<Reason>,
 }
@@ -99,16 +118,16 @@ impl<A: Actor> Process<A> {
         parent: Option<Pid>,
         node: Arc<NodeInner>,
         worker: Arc<Worker>,
-        capacity: Option<usize>,
+        options: &SpawnOptions,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
-            core: ProcessCore::new(pid, parent, node, worker),
-            mailbox: Mailbox::new(capacity),
+            core: ProcessCore::new(pid, parent, node, worker, options),
+            mailbox: Mailbox::new(options.mailbox),
             cell: Mutex::new(Cell {
                 actor: Some(actor),
                 batch: VecDeque::new(),
                 trap_exit: false,
-                needs_init: false,
+                needs_init: None,
                 ending: None,
             }),
             me: me.clone(),
@@ -167,7 +186,7 @@ impl<A: Actor> Process<A> {
     ///
     /// After an error the process may still be in the tables, until its meta-processes have ended.
     /// A parent that waits for the outcome is told by the outcome alone.
-    pub(crate) fn init(&self, turn: Option<&Turn<'_>>, parent_waits: bool) -> Result<(), Reason> {
+    pub(crate) fn init(&self, turn: Option<&Turn<'_>>, whom: InitFor) -> Result<(), Reason> {
         let _inside = count_as_handler();
         let mut cell = lock(&self.cell);
         let flow = caught(|| {
@@ -179,6 +198,21 @@ impl<A: Actor> Process<A> {
                 .expect("the actor is there until the process ends");
             actor.init(&mut Ctx::new(self, trap_exit, turn))
         });
+        let parent_waits = !matches!(whom, InitFor::Nobody);
+        let (flow, is_heard) = match (whom, flow) {
+            (InitFor::Caller, flow) => (flow, true),
+            (InitFor::Nobody, flow) => (flow, false),
+            (InitFor::Waiting(reply), Ok(())) => match reply.send(()) {
+                None => (Ok(()), true),
+                // For the parent there is no such process: it has waited long enough.
+                Some(()) => (Err(Reason::Kill), false),
+            },
+            (InitFor::Waiting(reply), Err(reason)) => {
+                let is_heard = reply.is_wanted();
+                reply.refuse(reason.clone());
+                (Err(reason), is_heard)
+            }
+        };
         match flow {
             Ok(()) => {
                 drop(cell);
@@ -189,7 +223,8 @@ impl<A: Actor> Process<A> {
             Err(reason) => {
                 if parent_waits {
                     self.core.forget_parents_watches();
-                } else {
+                }
+                if !is_heard {
                     self.log_end(log::Level::Error, &reason);
                 }
                 // Not `finish`'s callback: `terminate` is for actors that have started.
@@ -199,9 +234,9 @@ impl<A: Actor> Process<A> {
         }
     }
 
-    /// Leaves `init` to the process's first run: for a spawner that must not wait.
-    pub(crate) fn init_later(&self) {
-        lock(&self.cell).needs_init = true;
+    /// Leaves `init` to the process's first run: for a spawner that must not wait, or not for ever.
+    pub(crate) fn init_later(&self, whom: InitFor) {
+        lock(&self.cell).needs_init = Some(Box::new(whom));
         self.core.worker.schedule(self.arc());
     }
 
@@ -217,8 +252,15 @@ impl<A: Actor> Process<A> {
             .expect("the actor is there until the process ends");
         let mut left = self.core.node.budget;
         loop {
-            while let Some(signal) = self.mailbox.take_signal() {
-                self.obey(actor, trap_exit, turn, signal)?;
+            while let Some(urgent) = self.mailbox.take_urgent() {
+                match urgent {
+                    Urgent::Signal(signal) => self.obey(actor, trap_exit, turn, signal)?,
+                    Urgent::Message(entry) => {
+                        let mut ctx = Ctx::new(self, trap_exit, Some(turn));
+                        actor.handle(&mut ctx, entry.from, entry.message)?;
+                        self.mailbox.count_handled();
+                    }
+                }
                 left -= 1;
                 if left == 0 || !turn.next_message() {
                     return Ok(After::Again);
@@ -373,10 +415,13 @@ impl<A: Actor> AnyProcess for Process<A> {
             self.finish(cell, Some(turn));
             return After::Rest;
         }
-        if std::mem::take(&mut cell.needs_init) {
+        if self.core.own_thread {
+            turn.take_thread();
+        }
+        if let Some(whom) = cell.needs_init.take() {
             drop(cell);
-            // A failure ends the process here and now, and is told to whoever watches it.
-            return match self.init(Some(turn), false) {
+            // A failure ends the process here and now, and is told to whoever waits or watches.
+            return match self.init(Some(turn), *whom) {
                 Ok(()) | Err(_) => After::Rest,
             };
         }
@@ -397,6 +442,19 @@ impl<A: Actor> AnyProcess for Process<A> {
             })?;
         self.follow_up(pushed);
         Ok(())
+    }
+
+    fn push_any_with(
+        &self,
+        from: Source,
+        priority: Priority,
+        message: Envelope,
+    ) -> Result<(), SendError<Envelope>> {
+        let open = |message| {
+            let opened = A::Msg::open(message);
+            opened.map_err(|message| Refused::Send(SendError::NotAccepted(message)))
+        };
+        self.pushed(self.mailbox.push_ahead(from, priority, message, open))
     }
 
     fn signal(&self, signal: Signal) {
@@ -449,6 +507,22 @@ where
         message: T,
     ) -> Result<(), SendError<T>> {
         self.pushed(self.mailbox.push(from, receipt, message, true))
+    }
+
+    fn deliver_with(
+        &self,
+        from: Source,
+        priority: Priority,
+        message: T,
+    ) -> Result<(), SendError<T>> {
+        let convert = |message| converted(message).map_err(Refused::Conversion);
+        self.pushed(self.mailbox.push_ahead(from, priority, message, convert))
+    }
+
+    #[cold]
+    fn divert(&self, from: Source, message: T) -> Result<(), SendError<T>> {
+        let diverted = self.core.divert(from, Envelope::new(message));
+        diverted.map_err(|message| SendError::Full(message.open().expect(RETURNED)))
     }
 
     fn pid(&self) -> Pid {

@@ -161,6 +161,14 @@ impl Registry {
         }
     }
 
+    /// What a target leads to.
+    pub(crate) fn find(&self, target: &Target) -> Option<AliasEntry> {
+        match target {
+            Target::Alias(alias) => self.alias(*alias),
+            Target::Pid(_) | Target::Name(_) => self.resolve(target).map(AliasEntry::Process),
+        }
+    }
+
     // Names.
 
     pub(crate) fn take_name(

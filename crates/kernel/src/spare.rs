@@ -34,6 +34,8 @@ pub(crate) struct Spares {
     jobs: Mutex<Option<Sender<Job>>>,
     waiting: Receiver<Job>,
     name: String,
+    /// How many threads there may be, those that drive workers included.
+    limit: usize,
     threads: Mutex<usize>,
     all_ended: Condvar,
 }
@@ -47,12 +49,13 @@ impl fmt::Debug for Spares {
 }
 
 impl Spares {
-    pub(crate) fn new(name: &str) -> Arc<Self> {
+    pub(crate) fn new(name: &str, limit: usize) -> Arc<Self> {
         let (jobs, waiting) = crossbeam_channel::bounded(0);
         Arc::new(Self {
             jobs: Mutex::new(Some(jobs)),
             waiting,
             name: name.to_owned(),
+            limit,
             threads: Mutex::new(0),
             all_ended: Condvar::new(),
         })
@@ -77,7 +80,13 @@ impl Spares {
     }
 
     fn spawn(self: &Arc<Self>, job: Job) -> io::Result<()> {
-        *lock(&self.threads) += 1;
+        let mut threads = lock(&self.threads);
+        if *threads >= self.limit {
+            let limit = self.limit;
+            return Err(io::Error::other(format!("all {limit} threads are in use")));
+        }
+        *threads += 1;
+        drop(threads);
         let spares = Arc::clone(self);
         let name = format!("{}-worker", self.name);
         let spawned = thread::Builder::new().name(name).spawn(move || {

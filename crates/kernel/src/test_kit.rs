@@ -112,7 +112,7 @@ impl TestKit {
             remote: Arc::clone(&clock) as _,
         };
         let (name, watchdog) = ("test@kit", Arc::new(Watchdog::default()));
-        let spares = Spares::new(name);
+        let spares = Spares::new(name, 0);
         // No thread of its own takes the worker's loop over, not even when a handler blocks.
         spares.close();
         let worker = Worker::new(

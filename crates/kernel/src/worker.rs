@@ -97,6 +97,8 @@ pub(crate) struct Turn<'a> {
     worker: &'a Arc<Worker>,
     epoch: u64,
     progress: Cell<u64>,
+    /// The process that runs goes on although another thread drives: this one is its own.
+    keeps_thread: Cell<bool>,
     receipts: RefCell<Vec<Receipt>>,
 }
 
@@ -230,6 +232,7 @@ impl Worker {
             // Read under the lock, which whoever displaced the last driver held until it had made
             // the progress even: it must not be odd while nothing runs.
             progress: Cell::new(self.progress.load(Ordering::Relaxed)),
+            keeps_thread: Cell::new(false),
             receipts: RefCell::new(Vec::with_capacity(RECEIPTS)),
         };
         loop {
@@ -335,7 +338,7 @@ impl Turn<'_> {
     /// Called between two messages. False if this thread has been displaced and has to leave.
     pub(crate) fn next_message(&self) -> bool {
         if self.is_displaced() {
-            return false;
+            return self.keeps_thread.get();
         }
         let progress = self.progress.get() + 2;
         self.progress.set(progress);
@@ -361,6 +364,13 @@ impl Turn<'_> {
         if core.epoch == self.epoch {
             self.worker.displace(&mut core);
         }
+    }
+
+    /// Gives the loop away, and lets the process that runs keep the thread until it is idle or has
+    /// used up its budget.
+    pub(crate) fn take_thread(&self) {
+        self.hand_over();
+        self.keeps_thread.set(self.is_displaced());
     }
 
     /// What a displaced thread still owes: receipts, and its process back in the queue.

@@ -53,7 +53,7 @@ impl<A: Actor> Ctx<'_, A> {
         if callee.is_some_and(|callee| callee.core().pid == core.pid) {
             return Err(CallError::ToItself);
         }
-        let send = |message| core.node.send(self.source(), &to, message);
+        let send = |message| core.node.ask(self.source(), &to, message);
         self.wait_for(make, timeout, send)
     }
 
@@ -71,7 +71,7 @@ impl<A: Actor> Ctx<'_, A> {
         if to.pid() == self.pid() {
             return Err(CallError::ToItself);
         }
-        let send = |message: T| to.send_from(self.source(), message.into());
+        let send = |message: T| to.ask_from(self.source(), message.into());
         self.wait_for(make, timeout, send)
     }
 
@@ -154,7 +154,7 @@ impl<A: Actor> Ctx<'_, A> {
         A::Msg: From<N>,
     {
         let (core, to) = (self.process.core_ref(), to.into());
-        let send = |message| core.node.send(self.source(), &to, message);
+        let send = |message| core.node.ask(self.source(), &to, message);
         self.ask(make, timeout, then, send)
     }
 
@@ -169,7 +169,7 @@ impl<A: Actor> Ctx<'_, A> {
     where
         A::Msg: From<N>,
     {
-        let send = |message: T| to.send_from(self.source(), message.into());
+        let send = |message: T| to.ask_from(self.source(), message.into());
         self.ask(make, timeout, then, send)
     }
 

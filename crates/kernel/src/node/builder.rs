@@ -22,6 +22,10 @@ const MESSAGE_BUDGET: u32 = 256;
 /// person notices.
 const STUCK_AFTER: Duration = Duration::from_millis(10);
 
+/// How many handlers may block at a time. Far more than a sane program has, and few enough that
+/// their stacks fit into any address space.
+const SPARE_THREADS: usize = 1024;
+
 /// How long a node waits for its processes when it stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
@@ -42,6 +46,7 @@ pub struct NodeBuilder {
     workers: Option<usize>,
     budget: u32,
     stuck_after: Option<Duration>,
+    spare_threads: usize,
     stop_deadline: Duration,
     factory: Box<dyn DriverFactory>,
 }
@@ -63,6 +68,7 @@ impl NodeBuilder {
             workers: None,
             budget: MESSAGE_BUDGET,
             stuck_after: Some(STUCK_AFTER),
+            spare_threads: SPARE_THREADS,
             stop_deadline: STOP_DEADLINE,
             factory: Box::new(ParkingFactory),
         }
@@ -87,6 +93,14 @@ impl NodeBuilder {
     /// then a handler that blocks holds up its worker.
     pub fn stuck_after(mut self, threshold: Option<Duration>) -> Self {
         self.stuck_after = threshold;
+        self
+    }
+
+    /// How many threads there may be beside one for each worker, to go on while handlers block.
+    /// 1,024 by default; they come when they are needed and end when they have not been for 10
+    /// seconds. When all are in use, the next handler that blocks holds up its worker.
+    pub fn spare_threads(mut self, threads: usize) -> Self {
+        self.spare_threads = threads;
         self
     }
 
@@ -117,7 +131,7 @@ impl NodeBuilder {
         let count = self
             .workers
             .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZeroUsize::get));
-        let spares = Spares::new(&self.name);
+        let spares = Spares::new(&self.name, count.saturating_add(self.spare_threads));
         let watchdog = Arc::new(Watchdog::default());
         let mut workers = Vec::with_capacity(count);
         for id in (0..count).map(WorkerId) {

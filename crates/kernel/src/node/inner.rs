@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::actor::{Actor, Down};
-use crate::error::{NodeError, SendError, SpawnError, StopReport};
+use crate::call::Waiting;
+use crate::error::{CallError, NodeError, SendError, SpawnError, StopReport};
 use crate::id::{Alias, Counter, Name, Pid, Target};
 use crate::mailbox::Signal;
-use crate::message::{Address, Envelope, Source};
+use crate::message::{Address, Envelope, Priority, Source};
 use crate::meta::{Inspection, MetaExit};
 use crate::node::SpawnOptions;
-use crate::process::{AnyProcess, Process};
+use crate::process::{AnyProcess, InitFor, Process, RETURNED};
 use crate::reason::Reason;
 use crate::registry::{AliasEntry, Registry};
 use crate::relations::{Kind, Outside};
@@ -159,26 +160,60 @@ impl NodeInner {
         to: &Target,
         message: T,
     ) -> Result<(), SendError<T>> {
-        let sent = match to {
-            Target::Alias(alias) => match self.registry.alias(*alias) {
-                None => return Err(SendError::Unknown(message)),
-                Some(AliasEntry::Meta { port, .. }) => port.send(from, Envelope::new(message)),
-                Some(AliasEntry::Process(process)) => {
-                    process.push_any(from, Envelope::new(message))
+        self.send_with(from, to, message, Priority::Normal)
+    }
+
+    pub(crate) fn send_with<T: Send + 'static>(
+        &self,
+        from: Source,
+        to: &Target,
+        message: T,
+        priority: Priority,
+    ) -> Result<(), SendError<T>> {
+        let sent = match self.registry.find(to) {
+            None => return Err(SendError::Unknown(message)),
+            Some(AliasEntry::Meta { port, .. }) => port.send(from, Envelope::new(message)),
+            Some(AliasEntry::Process(process)) => {
+                let message = Envelope::new(message);
+                let pushed = match priority {
+                    Priority::Normal => process.push_any(from, message),
+                    priority => process.push_any_with(from, priority, message),
+                };
+                match pushed {
+                    Err(SendError::Full(message)) => {
+                        let diverted = process.core().divert(from, message);
+                        diverted.map_err(SendError::Full)
+                    }
+                    pushed => pushed,
                 }
-            },
-            Target::Pid(_) | Target::Name(_) => match self.registry.resolve(to) {
-                None => return Err(SendError::Unknown(message)),
-                Some(process) => process.push_any(from, Envelope::new(message)),
-            },
+            }
         };
-        sent.map_err(|error| {
-            error.map(|envelope| {
-                envelope
-                    .open()
-                    .expect("what is refused comes back as it was")
-            })
-        })
+        sent.map_err(|error| error.map(|envelope| envelope.open().expect(RETURNED)))
+    }
+
+    /// Sends to the target or not at all: what it has no room for goes nowhere else.
+    pub(crate) fn send_once(
+        &self,
+        from: Source,
+        to: &Target,
+        message: Envelope,
+    ) -> Result<(), SendError<Envelope>> {
+        match self.registry.find(to) {
+            None => Err(SendError::Unknown(message)),
+            Some(AliasEntry::Meta { port, .. }) => port.send(from, message),
+            Some(AliasEntry::Process(process)) => process.push_any(from, message),
+        }
+    }
+
+    /// As [`send_once`](Self::send_once), for calls: another process could not answer for this one.
+    pub(crate) fn ask<T: Send + 'static>(
+        &self,
+        from: Source,
+        to: &Target,
+        message: T,
+    ) -> Result<(), SendError<T>> {
+        let sent = self.send_once(from, to, Envelope::new(message));
+        sent.map_err(|error| error.map(|envelope| envelope.open().expect(RETURNED)))
     }
 
     /// Sends an exit signal, from a process or from outside.
@@ -264,14 +299,7 @@ impl NodeInner {
         }
         let worker = self.pick_worker(options.worker)?;
         let pid = self.counter.next_pid();
-        let process = Process::new(
-            actor,
-            pid,
-            parent,
-            Arc::clone(self),
-            worker,
-            options.mailbox,
-        );
+        let process = Process::new(actor, pid, parent, Arc::clone(self), worker, options);
         if let Some(name) = &options.name {
             process.core_ref().set_name(Some(name.clone()));
             let inserted = self.registry.insert_named(name, Arc::clone(&process) as _);
@@ -306,7 +334,7 @@ impl NodeInner {
         parent: Option<Pid>,
     ) -> Result<Arc<Process<A>>, SpawnError> {
         let process = self.make(actor, options, parent)?;
-        process.init_later();
+        process.init_later(InitFor::Nobody);
         self.check_stop(&*process);
         Ok(process)
     }
@@ -320,7 +348,11 @@ impl NodeInner {
     ) -> Result<Address<A::Msg>, SpawnError> {
         let process = self.make(actor, options, parent)?;
         let pid = process.core_ref().pid;
-        if let Err(reason) = process.init(turn, true) {
+        let flow = match options.init_timeout {
+            None => process.init(turn, InitFor::Caller),
+            Some(limit) => self.init_within(limit, &process, turn)?,
+        };
+        if let Err(reason) = flow {
             // What it had opened may be closed by another worker, or by this one: then its loop
             // has to go on meanwhile.
             if self.registry.process(pid).is_some() {
@@ -333,6 +365,30 @@ impl NodeInner {
         }
         self.check_stop(&*process);
         Ok(Address::new(process))
+    }
+
+    /// Has `init` run on the process's own worker, and waits for it so long and no longer.
+    fn init_within<A: Actor>(
+        &self,
+        limit: Duration,
+        process: &Process<A>,
+        turn: Option<&Turn<'_>>,
+    ) -> Result<Result<(), Reason>, SpawnError> {
+        let (reply, waiting) = Waiting::new(self.now().checked_add(limit));
+        process.init_later(InitFor::Waiting(reply));
+        if let Some(turn) = turn {
+            turn.hand_over();
+        }
+        match waiting.wait(limit, || false) {
+            Ok(()) => Ok(Ok(())),
+            Err(CallError::Refused(reason)) => Ok(Err(reason)),
+            Err(CallError::Timeout) => {
+                process.core_ref().forget_parents_watches();
+                Err(SpawnError::InitTimeout(limit))
+            }
+            // The node's threads have ended before they came to it.
+            Err(_) => Err(SpawnError::Stopping),
+        }
     }
 
     /// Makes the links and monitors between a new process and its parent.

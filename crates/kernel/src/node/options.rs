@@ -1,6 +1,8 @@
 //! How a process is started.
 
-use crate::id::Name;
+use std::time::Duration;
+
+use crate::id::{Name, Target};
 use crate::relations::Outside;
 use crate::worker::WorkerId;
 
@@ -16,14 +18,17 @@ use crate::worker::WorkerId;
 #[derive(Clone, Debug, Default)]
 #[must_use = "options do nothing until they are given to a spawn"]
 pub struct SpawnOptions {
-    pub(super) name: Option<Name>,
-    pub(super) worker: Option<usize>,
-    pub(super) mailbox: Option<usize>,
-    pub(super) link_parent: bool,
-    pub(super) link_child: bool,
-    pub(super) monitored: bool,
+    pub(crate) name: Option<Name>,
+    pub(crate) worker: Option<usize>,
+    pub(crate) mailbox: Option<usize>,
+    pub(crate) link_parent: bool,
+    pub(crate) link_child: bool,
+    pub(crate) monitored: bool,
+    pub(crate) init_timeout: Option<Duration>,
+    pub(crate) own_thread: bool,
+    pub(crate) fallback: Option<Target>,
     /// Told of the end, from before there can be one.
-    pub(super) told_outside: Option<Outside>,
+    pub(crate) told_outside: Option<Outside>,
 }
 
 impl SpawnOptions {
@@ -47,6 +52,34 @@ impl SpawnOptions {
     /// How many messages may wait. No bound by default; 0 counts as 1.
     pub fn mailbox(mut self, capacity: usize) -> Self {
         self.mailbox = Some(capacity.max(1));
+        self
+    }
+
+    /// Where messages go that the mailbox has no room for, wrapped as [`Fallback`](crate::Fallback). None by default:
+    /// then the sender gets [`SendError::Full`](crate::SendError::Full), as it does if the fallback cannot take them.
+    ///
+    /// One hop and no further: the fallback's own fallback gets none of them. Calls, messages to
+    /// oneself and those of meta-processes are not diverted.
+    pub fn fallback(mut self, to: impl Into<Target>) -> Self {
+        self.fallback = Some(to.into());
+        self
+    }
+
+    /// How long the spawner waits for `init`, which then runs on the process's own worker. No
+    /// limit by default, and `init` runs on the spawner's thread.
+    ///
+    /// An `init` that is late goes on until it returns, and its process ends then:
+    /// [`SpawnError::InitTimeout`](crate::SpawnError::InitTimeout).
+    pub fn init_timeout(mut self, limit: Duration) -> Self {
+        self.init_timeout = Some(limit);
+        self
+    }
+
+    /// Gives the process a thread to itself whenever it has something to do: for handlers that
+    /// block or compute as a rule. It is as if each used [`Ctx::blocking`](crate::Ctx::blocking), for the price of one
+    /// hand-over in [`message_budget`](crate::NodeBuilder::message_budget) messages.
+    pub fn own_thread(mut self) -> Self {
+        self.own_thread = true;
         self
     }
 

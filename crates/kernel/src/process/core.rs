@@ -9,7 +9,9 @@ use crate::call::Interrupt;
 use crate::error::RelationError;
 use crate::id::{Alias, Name, Pid, Target};
 use crate::info::ProcessInfo;
-use crate::node::NodeInner;
+use crate::message::{Envelope, Fallback, Source};
+use crate::node::{NodeInner, SpawnOptions};
+use crate::process::RETURNED;
 use crate::registry::NumberMap;
 use crate::relations::{Kind, Told};
 use crate::sync::lock;
@@ -24,6 +26,10 @@ pub(crate) struct ProcessCore {
     pub(crate) worker: Arc<Worker>,
     /// It ends its children before itself, so that even an order to end comes to its actor.
     supervises: AtomicBool,
+    /// Its handlers block, so each run leaves the worker to another thread.
+    pub(super) own_thread: bool,
+    /// Where messages go that the mailbox has no room for.
+    fallback: Option<Box<Target>>,
     owned: Mutex<Owned>,
 }
 
@@ -55,6 +61,7 @@ impl ProcessCore {
         parent: Option<Pid>,
         node: Arc<NodeInner>,
         worker: Arc<Worker>,
+        options: &SpawnOptions,
     ) -> Self {
         Self {
             pid,
@@ -62,11 +69,35 @@ impl ProcessCore {
             node,
             worker,
             supervises: AtomicBool::new(false),
+            own_thread: options.own_thread,
+            fallback: options.fallback.clone().map(Box::new),
             owned: Mutex::new(Owned {
                 init_children: Some(Vec::new()),
                 ..Owned::default()
             }),
         }
+    }
+
+    /// Sends what the mailbox has no room for to the fallback, which has none of its own: two full
+    /// processes must not pass messages to and fro. The message comes back if that fails.
+    pub(crate) fn divert(&self, from: Source, message: Envelope) -> Result<(), Envelope> {
+        let Some(to) = self
+            .fallback
+            .as_deref()
+            .filter(|_| from != Source::Process(self.pid))
+        else {
+            return Err(message);
+        };
+        let fallback = Fallback {
+            full: self.pid,
+            name: self.name(),
+            message,
+        };
+        let sent = self.node.send_once(from, to, Envelope::new(fallback));
+        sent.map_err(|refused| {
+            let fallback = refused.into_message().open::<Fallback>();
+            fallback.expect(RETURNED).message
+        })
     }
 
     /// A snapshot, of what is known here.
@@ -242,7 +273,7 @@ impl ProcessCore {
     }
 
     /// Takes back what the parent's spawn options made.
-    pub(super) fn forget_parents_watches(&self) {
+    pub(crate) fn forget_parents_watches(&self) {
         let registry = &self.node.registry;
         let Some(parent) = self.parent.and_then(|pid| registry.process(pid)) else {
             return;

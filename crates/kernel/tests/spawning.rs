@@ -1,0 +1,320 @@
+//! How processes start and end: options of their spawn, and the ways to end them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "common/lab.rs"]
+mod lab;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use lab::{Handle, PATIENCE, Plan, hear, node, stop, until};
+use socktree_kernel::{
+    Actor, CallError, Ctx, Down, Flow, Node, NodeBuilder, Reason, Reply, SendError, Source,
+    SpawnError, SpawnOptions, protocol,
+};
+
+/// One worker, and nobody who helps when a handler blocks.
+fn unwatched() -> Node {
+    let builder = NodeBuilder::new("lab@localhost")
+        .workers(1)
+        .stuck_after(None);
+    builder.start().unwrap()
+}
+
+#[test]
+fn an_init_that_is_late_fails_the_spawn_and_leaves_nothing() {
+    let node = node(2);
+    let parent = Handle::new(&node);
+    let (release, released) = bounded::<()>(0);
+    let (child, children) = bounded(1);
+    let mut plan = Plan::terminate(|_| unreachable!("it never started"));
+    plan.init = Some(Box::new(move |ctx| {
+        child.send(Handle::child(ctx, SpawnOptions::new())).unwrap();
+        let _released = ctx.blocking(|| released.recv());
+        Ok(())
+    }));
+    let options = SpawnOptions::new()
+        .name("late")
+        .init_timeout(Duration::from_millis(1))
+        .monitored()
+        .link_child();
+    let error = parent.run(|ctx| plan.options(options).start_in(ctx).err());
+    assert!(
+        matches!(error, Some(SpawnError::InitTimeout(_))),
+        "{error:?}"
+    );
+    let grandchild = hear(&children);
+    assert!(node.whereis("late").is_some(), "until it returns");
+    drop(release);
+    assert!(matches!(grandchild.end(), Reason::Kill));
+    until("the name is free", || node.whereis("late").is_none());
+    parent.run(|_| ());
+    assert!(parent.noted().is_none(), "the error said it already");
+    stop(&node);
+}
+
+#[test]
+fn an_init_in_time_is_like_any_other() {
+    let node = unwatched();
+    let limit = SpawnOptions::new().init_timeout(PATIENCE);
+    let started = Plan::init(|ctx| Ok(ctx.register("started")?));
+    let process = started.options(limit.clone()).start(&node).unwrap();
+    assert_eq!(node.whereis("started"), Some(process.pid()));
+
+    let failed = Plan::init(|_| Err(Reason::error("not here")));
+    let options = limit.clone().name("failed");
+    let error = failed.options(options).start(&node).err();
+    assert_eq!(error.unwrap().to_string(), "init failed: not here");
+    assert!(
+        node.whereis("failed").is_none(),
+        "free as soon as it is told"
+    );
+
+    // On the spawner's own worker, which has to go on meanwhile.
+    let child = process.run(move |ctx| {
+        let plan = Plan::init(|ctx| Ok(ctx.register("child")?));
+        plan.options(limit).start_in(ctx).unwrap().pid()
+    });
+    assert_eq!(node.whereis("child"), Some(child));
+    stop(&node);
+}
+
+#[test]
+fn a_process_with_a_thread_of_its_own_holds_up_nobody() {
+    let node = unwatched();
+    let options = SpawnOptions::new().own_thread();
+    let (slow, neighbour) = (
+        Plan::default().options(options).start(&node).unwrap(),
+        Handle::new(&node),
+    );
+    for n in 0..100_u64 {
+        let address = neighbour.address.clone();
+        let (release, released) = bounded::<()>(0);
+        slow.tell(move |_| {
+            // Not `blocking`: the handler just blocks.
+            let _released = released.recv();
+            Ok(())
+        });
+        slow.address.send(n).unwrap();
+        address.send(n).unwrap();
+        assert_eq!(neighbour.number().1, n);
+        drop(release);
+        assert_eq!(slow.number().1, n);
+    }
+    for n in 0..1_000 {
+        slow.address.send(n).unwrap();
+    }
+    for n in 0..1_000 {
+        assert_eq!(slow.number().1, n, "more than one run, in order");
+    }
+    stop(&node);
+}
+
+/// There is a bound to the threads: past it a handler that blocks holds up its worker, until it
+/// returns.
+#[test]
+fn no_more_threads_than_there_may_be() {
+    let builder = NodeBuilder::new("lab@localhost")
+        .workers(1)
+        .stuck_after(None);
+    let node = builder.spare_threads(1).start().unwrap();
+    let processes = [(); 3].map(|()| Handle::new(&node));
+    let gates = [(); 2].map(|()| bounded::<()>(0));
+    for (process, (_, gate)) in processes.iter().zip(&gates) {
+        let (began, beginning) = bounded(1);
+        let gate = gate.clone();
+        process.tell(move |ctx| {
+            ctx.blocking(|| {
+                began.send(()).unwrap();
+                let _opened = gate.recv();
+            });
+            Ok(())
+        });
+        hear(&beginning);
+    }
+    let [_, second, third] = &processes;
+    third.address.send(1_u64).unwrap();
+    assert!(third.noted().is_none(), "no thread is left for it");
+    let [(first_gate, _), (second_gate, _)] = gates;
+    drop(second_gate);
+    assert_eq!(third.number().1, 1);
+    second.run(|_| ());
+    drop(first_gate);
+    stop(&node);
+}
+
+/// P-03: nothing is unwrapped on its way to a watcher.
+#[test]
+fn p_03_a_reason_arrives_as_it_was_given() {
+    #[derive(Debug)]
+    struct Context(std::num::ParseIntError);
+    impl fmt::Display for Context {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("while counting")
+        }
+    }
+    impl std::error::Error for Context {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    let node = node(1);
+    let process = Handle::new(&node);
+    let ended = node.monitor(process.pid()).unwrap();
+    process.tell(|_| {
+        let _number: u8 = "x".parse().map_err(Context)?;
+        Ok(())
+    });
+    let Down { reason, .. } = ended.wait();
+    let Reason::Error(error) = &reason else {
+        panic!("{reason}");
+    };
+    assert!(error.is::<Context>());
+    assert_eq!(
+        reason.to_string(),
+        "while counting: invalid digit found in string"
+    );
+    stop(&node);
+}
+
+/// P-07: an alias that is given up leaves the others as they were.
+#[test]
+fn p_07_each_alias_is_its_own() {
+    let node = node(1);
+    let (process, watcher) = (Handle::new(&node), Handle::new(&node));
+    let aliases = process.run(|ctx| [(); 4].map(|()| ctx.create_alias()));
+    watcher.run(move |ctx| {
+        for alias in aliases {
+            ctx.monitor(alias).unwrap();
+        }
+    });
+    process.run(move |ctx| ctx.delete_alias(aliases[2]).unwrap());
+    let (target, reason) = watcher.down();
+    assert_eq!(target, aliases[2].into());
+    assert!(matches!(reason, Reason::Unregistered));
+    for (n, alias) in aliases.into_iter().enumerate() {
+        let sent = node.send(alias, n as u64);
+        assert_eq!(sent.is_ok(), n != 2, "{n}");
+    }
+    process.tell(|_| Err(Reason::Normal));
+    for alias in [aliases[0], aliases[1], aliases[3]] {
+        let (target, reason) = watcher.down();
+        assert_eq!(
+            target,
+            alias.into(),
+            "each once, and the deleted one not again"
+        );
+        assert!(matches!(reason, Reason::Normal));
+    }
+    watcher.run(|_| ());
+    assert!(watcher.noted().is_none());
+    stop(&node);
+}
+
+/// P-11: what was sent to a name whose `init` then failed is answered, if it asked for that.
+#[test]
+fn p_11_a_call_to_a_name_whose_init_fails_is_told() {
+    struct Ask(Reply<u64>);
+    struct Failing(Sender<()>, crossbeam_channel::Receiver<()>);
+    protocol!(Ask);
+    impl Actor for Failing {
+        type Msg = Ask;
+        fn init(&mut self, _: &mut Ctx<'_, Self>) -> Flow {
+            self.0.send(())?;
+            let _released = self.1.recv();
+            Err(Reason::error("no"))
+        }
+        fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, Ask(reply): Ask) -> Flow {
+            reply.send(1);
+            Ok(())
+        }
+    }
+    let node = node(1);
+    let ((began, beginning), (release, released)) = (bounded(1), bounded(0));
+    let options = SpawnOptions::new().name("failing");
+    let spawner = node.clone();
+    let spawned = std::thread::spawn(move || {
+        spawner
+            .spawn_with(Failing(began, released), options)
+            .err()
+            .unwrap()
+    });
+    hear(&beginning);
+    let caller = node.clone();
+    let call = std::thread::spawn(move || caller.call("failing", Ask, PATIENCE));
+    until("the call waits", || {
+        node.processes().iter().any(|p| p.mailbox == 1)
+    });
+    drop(release);
+    let error = call.join().unwrap().unwrap_err();
+    assert!(matches!(error, CallError::Ended(_)), "{error}");
+    assert_eq!(error.to_string(), "the target has ended: no");
+    assert!(matches!(spawned.join().unwrap(), SpawnError::Init(_)));
+    stop(&node);
+}
+
+/// However a process is ended, by how many and while it does what: `terminate` comes once, last,
+/// and never beside another callback.
+#[test]
+fn terminate_comes_once_and_alone() {
+    #[derive(Default)]
+    struct Watch {
+        inside: AtomicBool,
+        overlaps: AtomicUsize,
+        terminated: AtomicUsize,
+        late: AtomicUsize,
+    }
+    struct Alone(Arc<Watch>);
+    struct Step;
+    protocol!(Step);
+    impl Alone {
+        fn callback(&self) {
+            let watch = &self.0;
+            if watch.inside.swap(true, Ordering::SeqCst) {
+                watch.overlaps.fetch_add(1, Ordering::SeqCst);
+            }
+            if watch.terminated.load(Ordering::SeqCst) > 0 {
+                watch.late.fetch_add(1, Ordering::SeqCst);
+            }
+            std::thread::yield_now();
+            watch.inside.store(false, Ordering::SeqCst);
+        }
+    }
+    impl Actor for Alone {
+        type Msg = Step;
+        fn handle(&mut self, ctx: &mut Ctx<'_, Self>, _: Source, Step: Step) -> Flow {
+            ctx.blocking(|| self.callback());
+            Ok(())
+        }
+        fn terminate(&mut self, ctx: &mut Ctx<'_, Self>, _: &Reason) {
+            ctx.blocking(|| self.callback());
+            self.0.terminated.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let node = node(2);
+    for _ in 0..100 {
+        let watch = Arc::new(Watch::default());
+        let process = node.spawn(Alone(Arc::clone(&watch))).unwrap();
+        std::thread::scope(|scope| {
+            for reason in [Reason::Kill, Reason::Shutdown, Reason::Normal] {
+                let (node, process) = (&node, &process);
+                scope.spawn(move || {
+                    for _ in 0..10 {
+                        if let Err(SendError::Full(_)) = process.send(Step) {
+                            unreachable!("it has no bound");
+                        }
+                    }
+                    node.exit(process, reason);
+                });
+            }
+        });
+        until("it has ended", || node.whereis(&process).is_none());
+        assert_eq!(watch.terminated.load(Ordering::SeqCst), 1);
+        assert_eq!(watch.overlaps.load(Ordering::SeqCst), 0);
+        assert_eq!(watch.late.load(Ordering::SeqCst), 0);
+    }
+    stop(&node);
+}
