@@ -262,6 +262,9 @@ pub trait Sink<T>: Send + Sync {
     /// The worker that the process lives on, now and for good.
     fn worker(&self) -> WorkerId;
 
+    /// How many messages wait or are being handled.
+    fn waiting(&self) -> u64;
+
     /// The time by the node's clock, which is virtual in a simulation.
     fn now(&self) -> Instant;
 

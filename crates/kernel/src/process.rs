@@ -537,6 +537,10 @@ where
         self.core.worker.now()
     }
 
+    fn waiting(&self) -> u64 {
+        self.mailbox.depth().0
+    }
+
     fn when_room(&self, waiter: RoomWaiter) -> bool {
         self.mailbox.when_room(waiter)
     }
