@@ -108,6 +108,88 @@ fn nobody_listens() {
     served.finish();
 }
 
+/// What cannot be looked up, for want of a port, more often than names are looked up at a time.
+#[test]
+fn endpoints_that_lead_nowhere() {
+    const ATTEMPTS: usize = 100;
+    let served = Served::start(Served::any(), Probe::new());
+    let error = connect(&served, TcpConnection::connect("nobody")).unwrap_err();
+    assert!(
+        matches!(failure(&error), DisconnectReason::Unresolved(_)),
+        "{error}"
+    );
+    assert!(error.to_string().contains("nobody"), "{error}");
+    served.parent.ask(|ctx| {
+        for n in 0..ATTEMPTS {
+            let to = TcpConnection::open(format!("nobody{n}"));
+            ctx.spawn_meta(to).expect("told later");
+        }
+    });
+    for _ in 0..ATTEMPTS {
+        let event = served.watch.next();
+        let TcpEvent::ConnectFailed { reason, .. } = &event else {
+            panic!("{event:?}");
+        };
+        assert!(
+            matches!(reason, DisconnectReason::Unresolved(_)),
+            "{event:?}"
+        );
+    }
+    served.finish();
+}
+
+/// Whoever gives up does not wait for the name: neither an owner that closes, nor one that ends,
+/// nor a time limit that is over at once. The name does not exist (RFC 6761, 6.4), which is found
+/// out soon, late or never, by the machine's resolver.
+#[test]
+fn a_lookup_holds_nobody_up() {
+    let mut served = Served::start(Served::any(), Probe::new());
+    for _ in 0..50 {
+        let conn = served.parent.ask(|ctx| {
+            let conn = ctx.spawn_meta(TcpConnection::open("nobody.invalid:7"));
+            let conn = conn.expect("told later");
+            conn.close();
+            conn
+        });
+        let event = served.watch.next();
+        let TcpEvent::ConnectFailed {
+            conn: failed,
+            reason,
+        } = &event
+        else {
+            panic!("{event:?}");
+        };
+        assert_eq!(*failed, conn);
+        assert!(
+            matches!(
+                reason,
+                DisconnectReason::Closed | DisconnectReason::Unresolved(_)
+            ),
+            "{reason:?}"
+        );
+    }
+    let at_once = TcpConnection::connect("nobody.invalid:7").connect_timeout(Duration::ZERO);
+    let error = connect(&served, at_once).unwrap_err();
+    assert!(
+        matches!(failure(&error), DisconnectReason::ConnectTimeout),
+        "{error}"
+    );
+
+    let (ending, _hears) = Probe::new();
+    let ending = ending.init(|ctx| {
+        for _ in 0..50 {
+            ctx.spawn_meta(TcpConnection::open("nobody.invalid:7"))?;
+        }
+        Ok(())
+    });
+    let ending = served.node.spawn(ending).unwrap();
+    let ended = served.node.monitor(&ending).unwrap();
+    served.node.exit(&ending, Reason::Normal);
+    ended.wait();
+    served.rebase();
+    served.finish();
+}
+
 /// T-06: no answer at all. The limit holds, and the worker goes on meanwhile.
 #[test]
 fn nobody_answers() {

@@ -12,7 +12,7 @@ use socktree::{
     Reason, Source, SpawnOptions, Supervisor, Target, TcpConnection, TcpEvent, TcpServer,
 };
 use socktree_tests::{
-    Ask, Ear, Notice, Probe, Served, Watch, connect, read_to_end, receive, reset, until,
+    Ask, Do, Ear, Notice, Probe, Served, Watch, connect, read_to_end, receive, reset, until,
 };
 
 fn ask(mut stream: &TcpStream, request: &[u8]) -> Vec<u8> {
@@ -143,6 +143,55 @@ fn dead_workers_are_skipped() {
         hears.disconnect();
     }
     assert_eq!((served.server.accepted(), served.server.refused()), (10, 0));
+    served.finish();
+}
+
+/// A worker that does not keep up gets no connections while another one does; when there is none,
+/// clients wait, and lose nothing.
+#[test]
+fn workers_that_do_not_keep_up_are_skipped() {
+    const TOO_MUCH: usize = 65 * 1024;
+    let node = Served::node(2);
+    let (stuck, hears_stuck) = Probe::echo();
+    let stuck = node.spawn(stuck).unwrap();
+    let (free, hears) = Probe::echo();
+    let free = node.spawn(free).unwrap();
+    let targets = [Target::from(&stuck), Target::from(&free)];
+    let mut served = Served::start_on(node, Served::any().workers(targets), Probe::new());
+
+    let (go_on, gate) = mpsc::channel::<()>();
+    let step = move |ctx: &mut Ctx<'_, Probe>| {
+        ctx.blocking(|| gate.recv()).expect("the test opens it");
+        Ok(())
+    };
+    stuck.send(Do::new(step)).expect("it lives");
+    for _ in 0..TOO_MUCH {
+        stuck.send(Do::new(|_| Ok(()))).expect("no bound");
+    }
+    served.rebase();
+    for _ in 0..20 {
+        assert_eq!(ask(&connect(served.addr()), b"hi"), b"hi");
+        hears.disconnect();
+    }
+    assert_eq!(served.server.accepted(), 20);
+
+    // Now there is none but the one that is stuck.
+    let ended = served.node.monitor(&free).unwrap();
+    served.node.exit(&free, Reason::Normal);
+    ended.wait();
+    served.rebase();
+    let clients: Vec<_> = (0..50).map(|_| connect(served.addr())).collect();
+    until("the first is accepted", || {
+        (served.server.accepted() > 20).then_some(())
+    });
+    go_on.send(()).expect("the worker waits");
+    for client in clients {
+        assert_eq!(ask(&client, b"late"), b"late");
+    }
+    for _ in 0..50 {
+        hears_stuck.disconnect();
+    }
+    assert_eq!((served.server.accepted(), served.server.refused()), (70, 0));
     served.finish();
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Duration;
 
 use socktree_kernel::{Actor, Ctx, Meta, SpawnError, Target};
@@ -112,8 +111,7 @@ impl TcpConnection {
 }
 
 impl<R> TcpConnection<R> {
-    /// How long it may take. 10 seconds by default. The time that looking up a name takes counts,
-    /// but the lookup itself cannot be interrupted and may take longer (getaddrinfo(3)).
+    /// How long it may take, looking up a name included. 10 seconds by default.
     #[must_use]
     pub fn connect_timeout(mut self, at_most: Duration) -> Self {
         self.timeout = at_most;
@@ -147,52 +145,25 @@ impl<R> TcpConnection<R> {
         let waits = self.style == Style::Wait;
         let attempt = Attempt {
             birth,
-            addrs: self.endpoint.literal().into_iter().collect(),
+            endpoint: self.endpoint.clone(),
             deadline,
             tell: waits.then_some(tell),
         };
         if !waits {
-            begin(handle, self.endpoint, attempt)?;
+            handle.connect(attempt)?;
             return Ok(conn);
         }
-        let endpoint = self.endpoint.clone();
-        let outcome = ctx.blocking(|| {
-            begin(handle, self.endpoint, attempt)?;
-            Ok(told.recv())
-        });
-        match outcome.map_err(ConnectError::NoDriver)? {
+        handle.connect(attempt)?;
+        match ctx.blocking(|| told.recv()) {
             Ok(Ok(())) => Ok(conn),
-            Ok(Err(reason)) => Err(ConnectError::Failed { endpoint, reason }),
+            Ok(Err(reason)) => Err(ConnectError::Failed {
+                endpoint: self.endpoint,
+                reason,
+            }),
             // The node stops, and the driver has gone with the attempt.
             Err(_) => Err(ConnectError::Spawn(SpawnError::Stopping)),
         }
     }
-}
-
-/// Hands the attempt to the driver; a name is looked up first, on a thread of its own.
-fn begin(handle: TcpHandle, endpoint: Endpoint, attempt: Attempt) -> Result<(), NoDriver> {
-    if !attempt.addrs.is_empty() {
-        return handle.connect(attempt);
-    }
-    let look_up = move || {
-        let mut attempt = attempt;
-        match endpoint.resolve() {
-            Ok(addrs) => attempt.addrs = addrs,
-            Err(error) => log::debug!("{endpoint}: {error}"),
-        }
-        // Without an address the driver tells the failure, as it does for every other.
-        if handle.connect(attempt).is_err() {
-            log::debug!("{endpoint}: looked up for a node that has stopped");
-        }
-    };
-    if let Err(error) = thread::Builder::new()
-        .name("socktree-resolve".into())
-        .spawn(look_up)
-    {
-        // Dropping the attempt ends the meta-process and tells whoever waits.
-        log::error!("no thread to look up a name: {error}");
-    }
-    Ok(())
 }
 
 impl<A: Actor> Meta<A> for TcpConnection

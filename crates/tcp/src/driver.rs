@@ -3,21 +3,23 @@
 mod accept;
 mod command;
 mod connect;
+mod lookup;
 
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use socktree_buffer::{BufferPool, ReadBuffer};
 use socktree_kernel::{Driver, MetaExit, MetaLife, Receipt, Wait, WorkerId};
 use socktree_reactor::{Event, Os, Reactor, SourceIo, SourceMut, Token};
 
-pub(crate) use command::{Attempt, Command};
+pub(crate) use command::{Accepted, Attempt, Command};
 
 use crate::connection::{Connection, Fate, Tell};
 use crate::driver::connect::Connecting;
+use crate::driver::lookup::Lookups;
 use crate::event::DisconnectReason;
-use crate::node::Line;
+use crate::node::{Line, Remotes};
 use crate::server::ServerShared;
 
 /// Readiness that one turn serves before processes get to run. A bulk connection ends its turn
@@ -47,9 +49,14 @@ pub(crate) struct TcpDriver<O: Os> {
     reactor: Reactor<O, Owned, Command<O>>,
     worker: WorkerId,
     line: Arc<Line<O>>,
+    /// Every driver of the node.
+    remotes: Remotes<O>,
+    lookups: Lookups,
     buffer: ReadBuffer,
     /// Connections to look at when the processes have run.
     touched: Vec<Token>,
+    /// Those of them that are still to be looked at now.
+    flushing: Vec<Token>,
     /// The last turn ended in the middle, to let processes run.
     in_turn: bool,
     /// Connections whose owner has been told of the end and whose socket is still there.
@@ -64,6 +71,7 @@ impl<O: Os> TcpDriver<O> {
         reactor: Reactor<O, Owned, Command<O>>,
         worker: WorkerId,
         line: Arc<Line<O>>,
+        remotes: Remotes<O>,
         pool: &BufferPool,
     ) -> Self {
         let mut buffer = ReadBuffer::new(pool);
@@ -75,8 +83,11 @@ impl<O: Os> TcpDriver<O> {
             reactor,
             worker,
             line,
+            remotes,
+            lookups: Lookups::default(),
             buffer,
             touched: Vec::with_capacity(EVENTS_PER_TURN),
+            flushing: Vec::new(),
             in_turn: false,
             lingering: 0,
             active: false,
@@ -181,13 +192,21 @@ impl<O: Os> TcpDriver<O> {
                 }
                 if let Some(server) = &connection.shared.group().server {
                     server.count_ended();
-                    server.descriptor_freed();
                 }
                 log::debug!("{}: {reason}", connection.shared.alias());
                 connection.tell_end(reason, false);
             }
             Some(Owned::Connecting(connecting)) => connecting.fail(reason),
-            Some(Owned::Listener(_) | Owned::Vacant) | None => {}
+            Some(Owned::Listener(_) | Owned::Vacant) | None => return,
+        }
+        self.descriptor_freed();
+    }
+
+    /// Lets listeners of other workers go on that have run out of descriptors; ours does already.
+    fn descriptor_freed(&self) {
+        let remotes = self.remotes.read().unwrap_or_else(PoisonError::into_inner);
+        for remote in &*remotes {
+            remote.descriptor_freed();
         }
     }
 
@@ -225,11 +244,11 @@ impl<O: Os> TcpDriver<O> {
                 let (listener, server, life) = *listen;
                 self.listen(listener, server, life);
             }
-            Command::Adopt(adopt) => {
-                let (stream, peer, server, sink) = *adopt;
-                self.adopt(stream, peer, &server, sink);
-            }
+            Command::Adopt(accepted, sink) => self.adopt(*accepted, sink),
+            Command::Accept(listener) => self.accept_again(listener),
             Command::Connect(attempt) => self.connect(*attempt),
+            Command::LookFor(alias) => self.look_for(alias),
+            Command::LookedUp(alias, found) => self.looked_up(alias, found),
             Command::Tidy => self.tidy(),
         }
     }
@@ -402,16 +421,17 @@ impl<O: Os> Driver for TcpDriver<O> {
     }
 
     fn flush(&mut self) {
-        // What is touched while this runs belongs to the next flush.
-        let mut touched = mem::take(&mut self.touched);
-        for token in touched.drain(..) {
+        // What is touched while this runs belongs to the next flush; what a panic has left of the
+        // last one, to this.
+        if self.flushing.is_empty() {
+            mem::swap(&mut self.touched, &mut self.flushing);
+            self.flushing.reverse();
+        }
+        while let Some(token) = self.flushing.pop() {
             self.with(token, |connection, io| {
                 connection.touched = false;
                 connection.flush(io)
             });
-        }
-        if self.touched.is_empty() {
-            self.touched = touched;
         }
         if self.active && !self.look_due {
             self.look_again();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use socktree_codec::FrameError;
@@ -118,6 +119,9 @@ pub enum DisconnectReason {
     },
     /// The peer took nothing for the whole write timeout.
     WriteTimeout,
+    /// The owner closed it, and the peer did not take what was written before within
+    /// [`linger`](crate::TcpServer::linger): the rest is lost.
+    LingerTimeout,
     /// The owner's mailbox was full for the whole
     /// [`owner_stall`](crate::TcpServer::owner_stall), or at all, by option.
     MailboxFull,
@@ -127,6 +131,8 @@ pub enum DisconnectReason {
     ParentDown,
     /// The connection was not made in time.
     ConnectTimeout,
+    /// The name that it was to be made to could not be looked up; this is what the system says.
+    Unresolved(Arc<str>),
     /// The system said something else about the socket.
     Io(io::ErrorKind),
 }
@@ -172,10 +178,14 @@ impl fmt::Display for DisconnectReason {
                 )
             }
             Self::WriteTimeout => f.write_str("the peer took nothing within the write timeout"),
+            Self::LingerTimeout => {
+                f.write_str("closed, and the peer did not take everything in time")
+            }
             Self::MailboxFull => f.write_str("the owner's mailbox is full"),
             Self::OwnerDown => f.write_str("the owner has ended"),
             Self::ParentDown => f.write_str("the parent has ended"),
             Self::ConnectTimeout => f.write_str("not connected in time"),
+            Self::Unresolved(error) => f.write_str(error),
             Self::Io(kind) => write!(f, "{kind}"),
         }
     }

@@ -4,12 +4,12 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use socktree_buffer::BufferPool;
 use socktree_kernel::{
-    DriverFactory, DriverParts, DriverRemote, MetaScope, NodeBuilder, SpawnError, WorkerId,
+    Alias, DriverFactory, DriverParts, DriverRemote, MetaScope, NodeBuilder, SpawnError, WorkerId,
 };
 use socktree_reactor::{ListenOptions, Os, Reactor, Remote, System, Token};
 
@@ -38,17 +38,25 @@ pub fn node_on<O: Os>(name: impl Into<String>, os: O) -> NodeBuilder {
     NodeBuilder::new(name).driver(TcpDrivers {
         os,
         pool: BufferPool::default(),
+        remotes: Arc::default(),
     })
 }
 
-struct TcpDrivers<O> {
+struct TcpDrivers<O: Os> {
     os: O,
     pool: BufferPool,
+    remotes: Remotes<O>,
 }
+
+/// The ways to all drivers of a node.
+pub(crate) type Remotes<O> = Arc<RwLock<Vec<Remote<Command<O>>>>>;
 
 impl<O: Os> DriverFactory for TcpDrivers<O> {
     fn make(&self, worker: WorkerId) -> io::Result<DriverParts> {
         let reactor: Reactor<O, _, Command<O>> = Reactor::new(self.os.clone())?;
+        let mut remotes = self.remotes.write().unwrap_or_else(PoisonError::into_inner);
+        remotes.push(reactor.remote());
+        drop(remotes);
         let line = Arc::new(Line {
             os: self.os.clone(),
             remote: reactor.remote(),
@@ -58,6 +66,7 @@ impl<O: Os> DriverFactory for TcpDrivers<O> {
                 reactor,
                 worker,
                 Arc::clone(&line),
+                Arc::clone(&self.remotes),
                 &self.pool,
             )),
             remote: Arc::clone(&line) as _,
@@ -97,8 +106,8 @@ impl<O: Os> Station for Line<O> {
         let _gone = self.post(Command::Tell(token, what));
     }
 
-    fn descriptor_freed(&self) {
-        self.remote.descriptor_freed();
+    fn look_for(&self, alias: Alias) {
+        let _gone = self.post(Command::LookFor(alias));
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) struct ConnectionOptions {
     pub(crate) framing: Framing,
     pub(crate) nodelay: bool,
     pub(crate) keepalive: Keepalive,
+    pub(crate) user_timeout: Option<Duration>,
     pub(crate) read_credit: u32,
     pub(crate) overflow: Overflow,
     pub(crate) owner_stall: Duration,
@@ -52,6 +53,7 @@ impl Default for ConnectionOptions {
             framing: Framing::raw(),
             nodelay: true,
             keepalive: Keepalive::Off,
+            user_timeout: None,
             read_credit: READ_CREDIT,
             overflow: Overflow::Pause,
             owner_stall: Duration::from_secs(30),
@@ -136,6 +138,17 @@ macro_rules! connection_options {
         #[must_use]
         pub fn tcp_keepalive(mut self, keepalive: socktree_reactor::Keepalive) -> Self {
             self.options.keepalive = keepalive;
+            self
+        }
+
+        /// How long bytes that the system has taken may stay unacknowledged before it gives the
+        /// connection up (`TCP_USER_TIMEOUT`, tcp(7), RFC 5482), which finds a peer that has gone
+        /// without a word while it is written to. By default the system's own limit, which on
+        /// Linux is some fifteen minutes. It also ends keepalive probing, however many probes
+        /// are left. Linux and Android alone have it; elsewhere it does nothing.
+        #[must_use]
+        pub fn user_timeout(mut self, at_most: std::time::Duration) -> Self {
+            self.options.user_timeout = Some(at_most);
             self
         }
 

@@ -13,6 +13,15 @@ use crate::event::TcpEvent;
 /// A process as the owner of connections.
 pub(crate) type OwnerSink = Arc<dyn Sink<TcpEvent>>;
 
+/// More messages than this that wait for an owner are a sign that it does not keep up: some seven
+/// megabytes.
+const CROWDED: u64 = 64 * 1024;
+
+/// Whether an owner has more to do already than it should.
+pub(crate) fn is_crowded(owner: &dyn Sink<TcpEvent>) -> bool {
+    owner.waiting() > CROWDED
+}
+
 /// Starts a process for one connection.
 type Start = Box<dyn Fn(&MetaScope, SocketAddr) -> Result<OwnerSink, SpawnError> + Send + Sync>;
 
@@ -56,19 +65,27 @@ impl Workers {
         self.targets.iter().find(|to| scope.is_forwarder(to))
     }
 
-    /// The next that is alive. Names are looked up now, and the connection stays with the process
-    /// that is found: one that is restarted under the name gets new connections only.
+    /// The next that is alive, and keeps up if there is such a one. Names are looked up now, and the
+    /// connection stays with the process that is found: one that is restarted under the name gets new connections only.
     fn pick(&self, scope: &MetaScope) -> Option<OwnerSink> {
         let count = self.targets.len();
+        let mut crowded = None;
         for _ in 0..count {
             let turn = self.next.fetch_add(1, Ordering::Relaxed) % count;
             let target = &self.targets[turn];
             // One that has taken the name since the server was started.
             if scope.is_forwarder(target) {
                 log::warn!("{target} hands on what it is sent, and cannot own a connection");
-            } else if let Some(sink) = scope.find(target) {
-                return Some(sink);
+                continue;
             }
+            match scope.find(target) {
+                Some(sink) if is_crowded(&*sink) => crowded = crowded.or(Some(sink)),
+                Some(sink) => return Some(sink),
+                None => {}
+            }
+        }
+        if crowded.is_some() {
+            return crowded;
         }
         match self.otherwise {
             NoWorker::Parent => scope.find(&scope.parent().into()),

@@ -104,7 +104,9 @@ impl TcpServer {
     ///
     /// A name is looked up when a connection is accepted; the connection then stays with the
     /// process that was found and ends with it. Processes that are not alive, or do not take
-    /// [`TcpEvent`]s, are skipped. A [pool](socktree_kernel::Pool), or whatever else
+    /// [`TcpEvent`]s, are skipped, and so are those that do not keep up: with more than 65,536
+    /// messages waiting. If there are only such, the server accepts a hundred connections a second.
+    /// A [pool](socktree_kernel::Pool), or whatever else
     /// [hands on](socktree_kernel::Actor::FORWARDS) what it is sent, is refused when the server is
     /// started and skipped later: name its workers instead.
     #[must_use]

@@ -34,8 +34,8 @@ pub(crate) enum Tell {
 pub(crate) trait Station: Send + Sync {
     fn tell(&self, token: Token, what: Tell);
 
-    /// A descriptor was closed outside of this driver.
-    fn descriptor_freed(&self);
+    /// An outgoing connection that the driver may know only by its alias has been told something.
+    fn look_for(&self, alias: Alias);
 }
 
 /// What the connections of one server on one worker have in common.
@@ -299,8 +299,10 @@ impl Shared {
     /// A driver that does not know the connection yet looks for itself when it does.
     #[inline(never)]
     pub(crate) fn tell(&self, what: Tell) {
-        if let Some(token) = self.token() {
-            self.group.station.tell(token, what);
+        match self.token() {
+            Some(token) => self.group.station.tell(token, what),
+            None if self.group.server.is_none() => self.group.station.look_for(self.alias),
+            None => {}
         }
     }
 
@@ -319,6 +321,20 @@ impl Shared {
         let mut queue = self.queue();
         self.token.store(token.to_bits(), Ordering::Release);
         queue.early_exit.take()
+    }
+
+    /// The exit that came before there was a socket.
+    pub(crate) fn take_early_exit(&self) -> Option<Box<MetaExit>> {
+        self.queue().early_exit.take()
+    }
+
+    /// Ends writing if nothing waits. Looking and ending are one, so that no other thread is told
+    /// that bytes are queued which then never leave.
+    pub(crate) fn close_if_empty(&self) -> bool {
+        let mut queue = self.queue();
+        let empty = self.waiting(&queue) == 0;
+        queue.closed |= empty;
+        empty
     }
 
     /// `local` is `None` for the address that the server listens on.

@@ -3,16 +3,23 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use socktree_kernel::{MetaExit, MetaLife, Reason};
 use socktree_reactor::{Os, RegisterError, Token};
 
 use crate::connection::{Birth, Connection, Shared};
-use crate::driver::{Command, Listening, Owned, TcpDriver};
+use crate::driver::{Accepted, Command, Listening, Owned, TcpDriver};
 use crate::event::DisconnectReason;
 use crate::node::TcpHandle;
-use crate::route::OwnerSink;
+use crate::route::{OwnerSink, is_crowded};
 use crate::server::ServerShared;
+
+/// How many owners are tried for one connection, should each end before it is told.
+const OWNERS_TRIED: u32 = 4;
+
+/// How long a listener waits for owners that do not keep up.
+const OWNERS_PAUSE: Duration = Duration::from_millis(10);
 
 impl<O: Os> TcpDriver<O> {
     pub(super) fn listen(
@@ -63,48 +70,94 @@ impl<O: Os> TcpDriver<O> {
             return;
         };
         let server = Arc::clone(&listening.server);
-        let Some(sink) = server.pick(peer) else {
-            server.count_refused();
-            drop(stream);
-            return self.reactor.descriptor_freed();
-        };
         server.count_accepted();
+        let crowded = self.place(Accepted {
+            stream,
+            peer,
+            server,
+            tries: OWNERS_TRIED,
+        });
+        if crowded {
+            self.pause_accepting(listener);
+        }
+    }
+
+    /// Brings a connection to the worker of an owner; true if that has more to do than it should.
+    fn place(&mut self, mut accepted: Accepted<O>) -> bool {
+        let server = &accepted.server;
+        let owner = match accepted.tries.checked_sub(1) {
+            Some(tries) => {
+                accepted.tries = tries;
+                server.pick(accepted.peer)
+            }
+            None => None,
+        };
+        let Some(sink) = owner else {
+            server.count_refused();
+            drop(accepted.stream);
+            self.reactor.descriptor_freed();
+            self.descriptor_freed();
+            return false;
+        };
+        let crowded = is_crowded(&*sink);
         if sink.worker() == self.worker {
-            return self.adopt(stream, peer, &server, sink);
+            self.adopt(accepted, sink);
+            return crowded;
         }
         let line = TcpHandle::of(&server.scope, sink.worker())
             .ok()
             .and_then(|h| h.line::<O>());
-        let adopt = Command::Adopt(Box::new((stream, peer, Arc::clone(&server), sink)));
+        let server = Arc::clone(server);
+        let adopt = Command::Adopt(Box::new(accepted), sink);
         if line.is_none_or(|line| line.post(adopt).is_err()) {
             server.count_ended();
+        }
+        crowded
+    }
+
+    /// Lets owners catch up. Without this, clients that come and go would fill the mailbox of an
+    /// owner that is stuck, each with the notices of its coming and going.
+    fn pause_accepting(&mut self, listener: Token) {
+        let Some(mut source) = self.reactor.source(listener) else {
+            return;
+        };
+        source.io.pause_read();
+        if let Some(at) = self.reactor.after(OWNERS_PAUSE) {
+            self.reactor.schedule(at, Command::Accept(listener));
+        }
+    }
+
+    pub(super) fn accept_again(&mut self, listener: Token) {
+        if let Some(mut source) = self.reactor.source(listener) {
+            source.io.resume_read();
         }
     }
 
     /// Makes a connection of an accepted stream. The owner is told before anything can be read.
-    pub(super) fn adopt(
-        &mut self,
-        stream: O::Stream,
-        peer: SocketAddr,
-        server: &Arc<ServerShared>,
-        sink: OwnerSink,
-    ) {
+    pub(super) fn adopt(&mut self, accepted: Accepted<O>, sink: OwnerSink) {
         let line = &self.line;
+        let Accepted { peer, server, .. } = &accepted;
         let group = server.group(self.worker, || Arc::clone(line) as _);
         let alias = group.scope.new_alias();
         let owner = sink.pid();
         let shared = Arc::new(Shared::new(alias, owner, group));
-        let local = self.local_addr(&stream, server);
-        shared.connected(local, peer);
+        let local = self.local_addr(&accepted.stream, server);
+        shared.connected(local, *peer);
         let registered = server.scope.register(alias, Arc::clone(&shared) as _);
         let life = registered.and_then(|mut life| life.bind(owner).map(|()| life));
         let Ok(life) = life else {
-            // Parent or owner have just ended, so nobody is there to be told.
-            server.count_ended();
-            server.count_abandoned();
-            drop(stream);
-            return self.reactor.descriptor_freed();
+            // The owner has just ended, and nobody was told yet: somebody else can have it.
+            let _paused_by_the_listener = self.place(accepted);
+            return;
         };
+        let Accepted { stream, server, .. } = accepted;
+        if let Some(at_most) = shared.group().options.user_timeout {
+            // The listener could hand it down, but not every system does; few ask for it.
+            let set = self.reactor.os().set_user_timeout(&stream, Some(at_most));
+            if let Err(error) = set {
+                log::debug!("{alias}: no user timeout: {error}");
+            }
+        }
         let birth = Birth {
             shared: Arc::clone(&shared),
             sink,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use socktree_reactor::{Os, RegisterError, SourceMut, Token};
 
-use crate::connection::{Birth, Connection};
+use crate::connection::{Connection, Shared};
 use crate::driver::{Attempt, Owned, TcpDriver};
 use crate::event::DisconnectReason;
 
@@ -24,6 +24,24 @@ impl Connecting {
     /// Whether the owner has given it up.
     pub(super) fn is_given_up(&self) -> bool {
         self.connection.shared.is_given_up()
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.connection.shared
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|at| at <= now)
+    }
+
+    /// Addresses to try, the best first.
+    pub(super) fn will_try(&mut self, mut addrs: Vec<SocketAddr>) {
+        addrs.reverse();
+        self.left = addrs;
     }
 
     /// Nothing came of it: whoever waits is told, or the owner.
@@ -47,40 +65,32 @@ impl<O: Os> TcpDriver<O> {
     pub(super) fn connect(&mut self, attempt: Attempt) {
         let Attempt {
             birth,
-            mut addrs,
+            endpoint,
             deadline,
             tell,
         } = attempt;
-        let Birth {
-            shared,
-            sink,
-            life,
-            connecting,
-        } = birth;
-        addrs.reverse();
-        let connection = Connection::new(Birth {
-            shared,
-            sink,
-            life,
-            connecting,
-        });
-        let connecting = Connecting {
-            connection,
-            left: addrs,
+        let mut connecting = Box::new(Connecting {
+            connection: Connection::new(birth),
+            left: Vec::new(),
             deadline,
             tell,
+        });
+        let Some(addr) = endpoint.literal() else {
+            return self.look_up(endpoint, connecting);
         };
+        connecting.will_try(vec![addr]);
         let nothing = DisconnectReason::Io(std::io::ErrorKind::NotFound);
-        self.try_next(Box::new(connecting), nothing);
+        self.try_next(connecting, nothing);
     }
 
     /// Tries the next address, or gives up with the reason of the last one.
-    fn try_next(&mut self, mut connecting: Box<Connecting>, mut reason: DisconnectReason) {
+    pub(super) fn try_next(
+        &mut self,
+        mut connecting: Box<Connecting>,
+        mut reason: DisconnectReason,
+    ) {
         loop {
-            let in_time = connecting
-                .deadline
-                .is_none_or(|at| at > self.reactor.refresh_now());
-            if !in_time {
+            if connecting.is_late(self.reactor.refresh_now()) {
                 return connecting.fail(DisconnectReason::ConnectTimeout);
             }
             let Some(addr) = connecting.left.pop() else {
@@ -147,7 +157,11 @@ impl<O: Os> TcpDriver<O> {
         let options = connection.options();
         let configured = io
             .set_nodelay(options.nodelay)
-            .and_then(|()| io.set_keepalive(&options.keepalive));
+            .and_then(|()| io.set_keepalive(&options.keepalive))
+            .and_then(|()| match options.user_timeout {
+                Some(at_most) => io.set_user_timeout(Some(at_most)),
+                None => Ok(()),
+            });
         match addrs.and_then(|addrs| configured.map(|()| addrs)) {
             Ok((local, peer)) => connection.shared.connected(Some(local), peer),
             Err(error) => {

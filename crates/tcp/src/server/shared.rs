@@ -123,27 +123,15 @@ impl ServerShared {
         };
     }
 
-    /// A connection has closed its descriptor, perhaps on another worker than the listener's: if
-    /// that has run out of them, it can go on.
-    pub(crate) fn descriptor_freed(&self) {
-        if let Some(station) = self.station.get() {
-            station.descriptor_freed();
-        }
-    }
-
     pub(crate) fn count_accepted(&self) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Of those that were accepted.
     pub(crate) fn count_refused(&self) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
         self.refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Accepted for an owner that has ended since.
-    pub(crate) fn count_abandoned(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.count_ended();
     }
 
     pub(crate) fn count_ended(&self) {

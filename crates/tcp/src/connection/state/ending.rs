@@ -48,7 +48,7 @@ impl Connection {
 
     /// Ends the connection if the owner has handled everything and its answers are handed over.
     pub(super) fn answered(&self, reason: DisconnectReason) -> Fate {
-        if self.in_use == 0 && !self.is_blocked() && self.shared.queued() == 0 {
+        if self.in_use == 0 && !self.is_blocked() && self.shared.close_if_empty() {
             Fate::Ends(reason)
         } else {
             Fate::Lives
@@ -157,7 +157,7 @@ impl Connection {
             }
             return match self.phase {
                 Phase::Connecting => Fate::Ends(DisconnectReason::ConnectTimeout),
-                _ if self.is_blocked() => Fate::Resets(DisconnectReason::WriteTimeout),
+                _ if self.is_blocked() => Fate::Resets(DisconnectReason::LingerTimeout),
                 _ => Fate::Ends(DisconnectReason::Closed),
             };
         }
