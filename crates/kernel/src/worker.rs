@@ -10,7 +10,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::thread;
 use std::time::Instant;
 
 use crate::driver::{Driver, DriverParts, DriverRemote, Wait};
@@ -216,6 +217,30 @@ impl Worker {
         true
     }
 
+    /// The core, for the thread that drives under `epoch` and had let go of it while a handler
+    /// runs; `None` if it has been displaced.
+    ///
+    /// It must not wait for the lock. A successor holds that while it sleeps, and would be waited
+    /// for by a thread that still has a process to give back. Without a successor there is only
+    /// the watchdog, which holds it for a moment.
+    #[inline]
+    fn regain(&self, epoch: u64) -> Option<MutexGuard<'_, Core>> {
+        loop {
+            let core = match self.core.try_lock() {
+                Ok(core) => core,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    if self.epoch.load(Ordering::Acquire) != epoch {
+                        return None;
+                    }
+                    thread::yield_now();
+                    continue;
+                }
+            };
+            return (core.epoch == epoch).then_some(core);
+        }
+    }
+
     fn is_pending(&self) -> bool {
         self.pending.load(Ordering::SeqCst)
     }
@@ -247,16 +272,11 @@ impl Worker {
                 runs += 1;
                 drop(core);
                 let after = turn.run(&*process);
-                if turn.is_displaced() {
+                let Some(regained) = self.regain(epoch) else {
                     turn.leave(process, after);
                     return Drive::Displaced;
-                }
-                core = lock(&self.core);
-                if core.epoch != epoch {
-                    drop(core);
-                    turn.leave(process, after);
-                    return Drive::Displaced;
-                }
+                };
+                core = regained;
                 let mut receipts = turn.receipts.borrow_mut();
                 if !receipts.is_empty() {
                     core.driver.handled(&mut receipts);
@@ -359,9 +379,8 @@ impl Turn<'_> {
         if self.is_displaced() {
             return;
         }
-        let mut core = lock(&self.worker.core);
         // The watchdog may have been faster.
-        if core.epoch == self.epoch {
+        if let Some(mut core) = self.worker.regain(self.epoch) {
             self.worker.displace(&mut core);
         }
     }
