@@ -132,6 +132,9 @@
 //! crate itself knows no sockets; a [`Driver`], made by another crate, serves what is ready, and
 //! is where a worker waits.
 //!
+//! An [`Event`] is a meta-process that comes with the crate: what its producer publishes goes to all
+//! who have subscribed with [`Ctx::link_event`] or [`Ctx::monitor_event`].
+//!
 //! # Stopping
 //!
 //! [`Node::stop`] tells every process to end, waits for at most
@@ -151,6 +154,7 @@ mod call;
 mod ctx;
 mod driver;
 mod error;
+mod event;
 mod guard;
 mod id;
 mod info;
@@ -177,6 +181,9 @@ pub use call::{Reply, RequestRef};
 pub use ctx::Ctx;
 pub use driver::{Driver, DriverFactory, DriverParts, DriverRemote, Wait};
 pub use error::{CallError, NodeError, RelationError, SendError, SpawnError, StopReport};
+pub use event::{
+    Delivered, Event, EventError, EventNotice, Noticed, Published, Publisher, Silent, Subscription,
+};
 pub use id::{Alias, Name, Pid, Target};
 pub use info::{NodeInfo, ProcessInfo};
 pub use message::{

@@ -13,6 +13,7 @@ use std::time::Instant;
 use crate::actor::Actor;
 use crate::ctx::Ctx;
 use crate::error::SpawnError;
+use crate::event::Events;
 use crate::id::{Alias, Name, Pid, Target};
 use crate::mailbox::Signal;
 use crate::message::{Envelope, Sink, Source};
@@ -75,6 +76,12 @@ pub trait MetaPort: Send + Sync {
 
     /// A snapshot for debugging and monitoring.
     fn inspect(&self) -> Inspection;
+
+    /// A process that was linked to it (or, if not `linked`, monitored it) is so no more, because it
+    /// undid that or has ended. Nothing has to follow, and by default nothing does.
+    fn unwatched(&self, watcher: Pid, linked: bool) {
+        let _ = (watcher, linked);
+    }
 }
 
 /// What a meta-process may ask of its node: the parent's place in it, kept for later.
@@ -100,6 +107,10 @@ impl MetaScope {
             parent,
             worker,
         }
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.node.events
     }
 
     /// The process that owns what is started in this scope.

@@ -253,7 +253,14 @@ impl Registry {
     }
 
     pub(crate) fn unwatch(&self, watcher: &ProcessCore, target: &Target, kind: Kind) -> bool {
-        self.relations.unwatch(watcher, target, kind)
+        let found = self.relations.unwatch(watcher, target, kind);
+        if found
+            && let Target::Alias(alias) = target
+            && let Some(AliasEntry::Meta { port, .. }) = self.alias(*alias)
+        {
+            port.unwatched(watcher.pid, kind == Kind::Link);
+        }
+        found
     }
 
     pub(crate) fn watch_from_outside(

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::actor::{Actor, Down};
 use crate::call::Waiting;
 use crate::error::{CallError, NodeError, SendError, SpawnError, StopReport};
+use crate::event::Events;
 use crate::id::{Alias, Counter, Name, Pid, Target};
 use crate::mailbox::Signal;
 use crate::message::{Address, Envelope, Priority, Source};
@@ -26,6 +27,7 @@ use crate::worker::{Turn, Worker};
 pub(crate) struct NodeInner {
     pub(super) name: String,
     pub(crate) registry: Registry,
+    pub(crate) events: Events,
     pub(crate) budget: u32,
     pub(super) stop_deadline: Duration,
     counter: Counter,
@@ -59,6 +61,7 @@ impl NodeInner {
         Self {
             name,
             registry: Registry::new(),
+            events: Events::default(),
             budget,
             stop_deadline,
             counter: Counter::new(),
