@@ -1,0 +1,4 @@
+//! Fuzzes `socktree_tls_fuzz::conversation`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| socktree_tls_fuzz::conversation(bytes));
