@@ -464,32 +464,43 @@ impl Oracle {
         }
     }
 
+    /// Whether a process that was told to end, or killed, has had its time.
+    fn is_late(&self, n: usize) -> bool {
+        let Some(process) = &self.places[n].process else {
+            return false;
+        };
+        let patience = match self.kid(n).shutdown {
+            Shutdown::Within(patience) => Some(patience.as_secs()),
+            Shutdown::Kill | Shutdown::Wait => None,
+        };
+        match (process.killed, process.told, patience) {
+            (Some(at), _, _) => self.now >= at + GRACE,
+            (None, Some(at), Some(patience)) => self.now >= at + patience,
+            _ => false,
+        }
+    }
+
     /// Does what is due by now: kills, gives up, tries again.
     fn something_was_due(&mut self) -> bool {
         let mut something = false;
-        for n in 0..self.places.len() {
-            let (now, kid) = (self.now, self.kid(n));
-            let Some(process) = &mut self.places[n].process else {
-                continue;
-            };
-            let patience = match kid.shutdown {
-                Shutdown::Within(patience) => Some(patience.as_secs()),
-                Shutdown::Kill | Shutdown::Wait => None,
-            };
-            if let Some(at) = process.killed {
-                if now >= at + GRACE {
-                    something = true;
-                    let zombie = self.places[n].process.take();
+        // As it is now: whoever is told to end in between gets a chance to.
+        let late: Vec<_> = (0..self.places.len())
+            .filter(|n| self.is_late(*n))
+            .collect();
+        for n in late {
+            something = true;
+            let now = self.now;
+            match &mut self.places[n].process {
+                Some(process) if process.killed.is_none() => {
+                    process.killed = Some(now);
+                    self.say(format!("kills {n}"));
+                }
+                process => {
+                    let zombie = process.take();
                     self.places[n].zombies.extend(zombie);
                     self.say(format!("gives up {n}"));
                     self.go_on();
                 }
-            } else if let (Some(at), Some(patience)) = (process.told, patience)
-                && now >= at + patience
-            {
-                something = true;
-                process.killed = Some(now);
-                self.say(format!("kills {n}"));
             }
         }
         for n in 0..self.places.len() {
