@@ -3,6 +3,7 @@
 use crate::ctx::Ctx;
 use crate::id::Target;
 use crate::message::{Protocol, Source};
+use crate::meta::Inspection;
 use crate::reason::{Flow, Reason};
 
 /// A process's behaviour: its state, and what it does with each message.
@@ -79,6 +80,12 @@ pub trait Actor: Sized + Send + 'static {
     fn exit(&mut self, ctx: &mut Ctx<'_, Self>, exit: Exit) -> Flow {
         let _ = (ctx, exit);
         Ok(())
+    }
+
+    /// Called for [`Node::inspect_actor`](crate::Node::inspect_actor): what the actor adds to what is
+    /// known of every process. Names and values, as text.
+    fn inspect(&self) -> Inspection {
+        Inspection::new()
     }
 
     /// Called once, last, after the process's sockets are closed and its names are free, and

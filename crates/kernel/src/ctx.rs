@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use log::{Level, LevelFilter};
+
 use crate::actor::Actor;
 use crate::error::{RelationError, SendError, SpawnError};
 use crate::id::{Alias, Name, Pid, Target};
@@ -422,6 +424,35 @@ impl<'a, A: Actor> Ctx<'a, A> {
             .registry
             .notify(&Target::Alias(alias), &Reason::Unregistered, None);
         Ok(())
+    }
+
+    /// Writes a log record in the process's name: its actor's type is the target, and its name or
+    /// number leads the text. Levels past [`log_level`](Self::log_level) are left out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use socktree_kernel::{Actor, Ctx, Level};
+    /// # fn handler<A: Actor>(ctx: &mut Ctx<'_, A>, seen: u32) {
+    /// ctx.log(Level::Info, format_args!("{seen} messages so far"));
+    /// # }
+    /// ```
+    pub fn log(&self, level: Level, text: fmt::Arguments<'_>) {
+        let core = self.process.core_ref();
+        let target = std::any::type_name::<A>();
+        if level > core.log_filter() || !log::log_enabled!(target: target, level) {
+            return;
+        }
+        match core.name() {
+            Some(name) => log::log!(target: target, level, "{name}: {text}"),
+            None => log::log!(target: target, level, "{}: {text}", core.pid),
+        }
+    }
+
+    /// How much of what this process has to say is logged, if the logger wants it at all. The
+    /// reason of its end is part of that. Everything by default.
+    pub fn log_level(&mut self, filter: LevelFilter) {
+        self.process.core_ref().set_log_filter(filter);
     }
 
     /// What the target tells about itself, or `None` if there is none. Never waits.

@@ -152,6 +152,8 @@ pub enum SpawnError {
     InitTimeout(Duration),
     /// The process that asked has ended, or is just ending.
     ParentGone,
+    /// The operating system gives no thread for a meta-process that needs one.
+    Thread(io::ErrorKind),
     /// There is no worker with this number.
     NoSuchWorker(usize),
     /// The node is stopping and starts nothing any more.
@@ -168,6 +170,7 @@ impl fmt::Display for SpawnError {
             Self::Init(reason) => write!(f, "init failed: {reason}"),
             Self::InitTimeout(limit) => write!(f, "init took longer than {limit:?}"),
             Self::ParentGone => f.write_str("the parent has ended"),
+            Self::Thread(kind) => write!(f, "there is no thread to be had: {kind}"),
             Self::NoSuchWorker(n) => write!(f, "there is no worker {n}"),
             Self::Stopping => f.write_str("the node is stopping"),
         }

@@ -57,6 +57,10 @@ impl Pid {
 }
 
 impl Alias {
+    pub(crate) fn from_number(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
     /// The bare number, for tables and logs.
     pub fn get(self) -> u64 {
         self.0.get()

@@ -1,11 +1,33 @@
 //! What can be seen of a running node, as plain values.
 
 use std::fmt;
+use std::time::Duration;
 
-use crate::id::{Name, Pid};
+use crate::id::{Alias, Name, Pid, Target};
+use crate::meta::Inspection;
+use crate::registry::AliasEntry;
 use crate::worker::WorkerId;
 
+/// What a process is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProcessState {
+    /// Its `init` has not returned.
+    Starting,
+    /// It has nothing to do.
+    Idle,
+    /// It has something to do, or is just doing it.
+    Running,
+    /// It waits for the answer to a call.
+    Calling,
+    /// It ends: it takes nothing any more, and waits for its meta-processes or is in `terminate`.
+    Ending,
+}
+
 /// A snapshot of one process.
+///
+/// How long its handlers ran, and how many messages it sent, is not in it: both would cost every
+/// message something.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ProcessInfo {
@@ -23,10 +45,67 @@ pub struct ProcessInfo {
     pub mailbox: u64,
     /// Messages ever taken into the mailbox.
     pub messages_in: u64,
+    /// Messages that its handler has returned from.
+    pub handled: u64,
     /// Meta-processes that end with it.
     pub metas: usize,
+    /// Addresses beside its number and its name.
+    pub aliases: Vec<Alias>,
+    /// What it is linked to: whose end ends it.
+    pub links: Vec<Target>,
+    /// What it monitors: whose end it is told of.
+    pub monitors: Vec<Target>,
+    /// Timers that it has set, each request under way counted as one.
+    pub timers: usize,
+    /// How long ago it was spawned, by the clock of the node.
+    pub uptime: Duration,
+    /// What it is about.
+    pub state: ProcessState,
     /// Whether it has begun to end.
     pub ending: bool,
+}
+
+/// A snapshot of one meta-process.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MetaInfo {
+    /// Its address.
+    pub alias: Alias,
+    /// The process that owns it.
+    pub parent: Pid,
+    /// What it tells about itself: names and values.
+    pub items: Inspection,
+}
+
+impl MetaInfo {
+    pub(crate) fn new(alias: Alias, entry: &AliasEntry) -> Option<Self> {
+        let AliasEntry::Meta { port, parent } = entry else {
+            return None;
+        };
+        Some(Self {
+            alias,
+            parent: *parent,
+            items: port.inspect(),
+        })
+    }
+}
+
+impl ProcessInfo {
+    /// The same as text, without what is long.
+    pub(crate) fn items(&self) -> Inspection {
+        let name = self.name.as_ref();
+        vec![
+            (
+                "process",
+                name.map_or_else(|| self.pid.to_string(), |n| n.as_str().into()),
+            ),
+            ("behaviour", self.behaviour.to_owned()),
+            ("worker", self.worker.index().to_string()),
+            ("mailbox", self.mailbox.to_string()),
+            ("messages in", self.messages_in.to_string()),
+            ("metas", self.metas.to_string()),
+        ]
+    }
 }
 
 impl fmt::Display for ProcessInfo {

@@ -185,11 +185,14 @@ pub use event::{
     Delivered, Event, EventError, EventNotice, Noticed, Published, Publisher, Silent, Subscription,
 };
 pub use id::{Alias, Name, Pid, Target};
-pub use info::{NodeInfo, ProcessInfo};
+pub use info::{MetaInfo, NodeInfo, ProcessInfo, ProcessState};
+pub use log::{Level, LevelFilter};
 pub use message::{
     Address, Envelope, Fallback, NoMessages, Priority, Protocol, Receipt, Sink, Source,
 };
-pub use meta::{Inspection, Meta, MetaExit, MetaLife, MetaPort, MetaScope, RoomWaiter};
+pub use meta::{
+    BlockingMeta, Inspection, Meta, MetaExit, MetaHandle, MetaLife, MetaPort, MetaScope, RoomWaiter,
+};
 pub use node::{Ended, Node, NodeBuilder, SpawnOptions};
 pub use pool::{InspectPool, Pool, PoolInfo, PoolMsg, ResizePool};
 pub use reason::{Flow, Reason};

@@ -6,12 +6,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::actor::Down;
+use crate::call::Reply;
 use crate::error::SendError;
 use crate::guard::caught;
 use crate::guard::contain;
 use crate::id::{Pid, Target};
 use crate::message::{Priority, Receipt, Source};
-use crate::meta::RoomWaiter;
+use crate::meta::{Inspection, RoomWaiter};
 use crate::reason::Reason;
 use crate::sync::lock;
 
@@ -38,6 +39,8 @@ pub(crate) enum Signal {
     Kill,
     /// A monitored target has ended.
     Down(Down),
+    /// Somebody wants to know what the actor tells about itself.
+    Inspect(Reply<Inspection>),
 }
 
 /// Messages that go before others, in a box because few processes ever get any.
@@ -301,7 +304,7 @@ impl<M> Mailbox<M> {
         let is_final = |signal: &Signal| match signal {
             Signal::Kill => true,
             Signal::Exit { trappable, .. } => !(*trappable && traps_exits),
-            Signal::Down(_) => false,
+            Signal::Down(_) | Signal::Inspect(_) => false,
         };
         self.urgent.load(Ordering::Acquire) && lock(&self.lanes).control.iter().any(is_final)
     }
@@ -392,10 +395,10 @@ impl<M> Mailbox<M> {
         )
     }
 
-    /// Messages waiting or being handled, and messages ever pushed.
-    pub(crate) fn depth(&self) -> (u64, u64) {
+    /// Messages waiting or being handled, messages ever pushed, and whether there is nothing to do.
+    pub(crate) fn depth(&self) -> (u64, u64, bool) {
         let lanes = lock(&self.lanes);
-        (self.depth_of(&lanes), lanes.pushed)
+        (self.depth_of(&lanes), lanes.pushed, !lanes.scheduled)
     }
 }
 

@@ -5,6 +5,8 @@
 //! tells about itself. What it *does* is the affair of whoever made it, usually a
 //! [`Driver`](crate::Driver).
 
+mod blocking;
+
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +23,8 @@ use crate::node::{NodeInner, SpawnOptions};
 use crate::reason::Reason;
 use crate::registry::AliasEntry;
 use crate::worker::WorkerId;
+
+pub use blocking::{BlockingMeta, MetaHandle};
 
 /// Called once when a mailbox that was full has room again, from the thread that made the room.
 pub type RoomWaiter = Box<dyn FnOnce() + Send>;

@@ -14,8 +14,8 @@ use crossbeam_channel::Receiver;
 use crate::actor::{Actor, Down};
 use crate::call::{Reply, Waiting};
 use crate::error::{CallError, NodeError, RelationError, SendError, SpawnError, StopReport};
-use crate::id::{Pid, Target};
-use crate::info::{NodeInfo, ProcessInfo};
+use crate::id::{Alias, Pid, Target};
+use crate::info::{MetaInfo, NodeInfo, ProcessInfo};
 use crate::message::{Address, Priority, Source};
 use crate::meta::Inspection;
 use crate::reason::Reason;
@@ -49,6 +49,11 @@ pub(crate) fn count_as_handler() -> InHandler {
     InHandler {
         before: IN_HANDLER.replace(true),
     }
+}
+
+/// Whether this thread runs a callback.
+pub(crate) fn is_in_handler() -> bool {
+    IN_HANDLER.get()
 }
 
 /// Sends what asks for an answer, and waits for it.
@@ -227,6 +232,40 @@ impl Node {
     /// What the target tells about itself, or `None` if there is none. Never waits.
     pub fn inspect(&self, target: impl Into<Target>) -> Option<Inspection> {
         self.inner.inspect(&target.into())
+    }
+
+    /// What the target tells about itself, with what its actor adds ([`Actor::inspect`]): so it waits
+    /// until the process has returned from its handler, and goes before the messages that wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn inspect_actor(
+        &self,
+        target: impl Into<Target>,
+        timeout: Duration,
+    ) -> Result<Inspection, CallError> {
+        let target = target.into();
+        let ask = |reply| self.inner.ask_to_inspect(&target, reply);
+        call_from_outside(self.inner.now(), |reply| reply, timeout, ask)
+    }
+
+    /// A snapshot of the process that a target leads to.
+    pub fn process_info(&self, target: impl Into<Target>) -> Option<ProcessInfo> {
+        Some(self.inner.registry.resolve(&target.into())?.info())
+    }
+
+    /// A snapshot of a meta-process.
+    pub fn meta_info(&self, alias: Alias) -> Option<MetaInfo> {
+        let entry = self.inner.registry.alias(alias)?;
+        MetaInfo::new(alias, &entry)
+    }
+
+    /// A snapshot of each meta-process.
+    pub fn metas(&self) -> Vec<MetaInfo> {
+        let aliases = self.inner.registry.aliases();
+        let known = |(alias, entry): &(_, _)| MetaInfo::new(*alias, entry);
+        aliases.iter().filter_map(known).collect()
     }
 
     /// The process that a target leads to.

@@ -14,7 +14,7 @@ use crate::ctx::Ctx;
 use crate::error::SendError;
 use crate::guard::{caught, contain};
 use crate::id::{Alias, Pid, Target};
-use crate::info::ProcessInfo;
+use crate::info::{ProcessInfo, ProcessState};
 use crate::mailbox::{Entry, Mailbox, Pushed, Refused, Signal, Urgent, converted};
 use crate::message::{Envelope, Priority, Protocol, Receipt, Sink, Source};
 use crate::meta::{MetaExit, RoomWaiter};
@@ -304,6 +304,12 @@ impl<A: Actor> Process<A> {
                 }
             }
             Signal::Down(down) => actor.down(&mut Ctx::new(self, trap_exit, Some(turn)), down),
+            Signal::Inspect(reply) => {
+                let mut items = self.info().items();
+                items.extend(actor.inspect());
+                reply.send(items);
+                Ok(())
+            }
         }
     }
 
@@ -323,7 +329,7 @@ impl<A: Actor> Process<A> {
             contain(pid, || drop_for(&reason, message));
         }
         for signal in signals {
-            contain(pid, || drop(signal));
+            contain(pid, || drop_for(&reason, signal));
         }
         for waiter in waiters {
             contain(pid, waiter);
@@ -400,7 +406,12 @@ impl<A: Actor> Process<A> {
     fn log_end(&self, level: log::Level, reason: &Reason) {
         let (pid, behaviour) = (self.core.pid, type_name::<A>());
         // An error's text is user code too.
-        contain(pid, || log::log!(level, "{pid} {behaviour}: {reason}"));
+        if level <= self.core.log_filter() {
+            contain(
+                pid,
+                || log::log!(target: behaviour, level, "{pid}: {reason}"),
+            );
+        }
     }
 }
 
@@ -458,7 +469,7 @@ impl<A: Actor> AnyProcess for Process<A> {
     }
 
     fn signal(&self, signal: Signal) {
-        let may_end = !matches!(signal, Signal::Down(_));
+        let may_end = !matches!(signal, Signal::Down(_) | Signal::Inspect(_));
         if let Some(pushed) = self.mailbox.signal(signal) {
             self.follow_up(pushed);
         }
@@ -482,12 +493,18 @@ impl<A: Actor> AnyProcess for Process<A> {
     }
 
     fn info(&self) -> ProcessInfo {
-        let (mailbox, messages_in) = self.mailbox.depth();
+        let (mailbox, messages_in, is_idle) = self.mailbox.depth();
+        let known = self.core.info();
         ProcessInfo {
             behaviour: type_name::<A>(),
             mailbox,
             messages_in,
-            ..self.core.info()
+            handled: messages_in - mailbox,
+            state: match known.state {
+                ProcessState::Running if is_idle => ProcessState::Idle,
+                state => state,
+            },
+            ..known
         }
     }
 }

@@ -88,6 +88,15 @@ impl<V: Clone> Table<V> {
         value
     }
 
+    fn entries(&self) -> Vec<(u64, V)> {
+        let of = |shard: &RwLock<NumberMap<u64, V>>| {
+            let shard = read(shard);
+            let pairs = shard.iter().map(|(key, value)| (*key, value.clone()));
+            pairs.collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of).collect()
+    }
+
     fn len(&self) -> usize {
         self.0.iter().map(|shard| read(shard).len()).sum()
     }
@@ -225,6 +234,14 @@ impl Registry {
 
     pub(crate) fn alias(&self, alias: Alias) -> Option<AliasEntry> {
         self.aliases.get(alias.get())
+    }
+
+    /// Each alias with what it leads to, the oldest first.
+    pub(crate) fn aliases(&self) -> Vec<(Alias, AliasEntry)> {
+        let mut all: Vec<_> = self.aliases.entries();
+        all.sort_unstable_by_key(|(number, _)| *number);
+        let known = |(number, entry)| Some((Alias::from_number(number)?, entry));
+        all.into_iter().filter_map(known).collect()
     }
 
     pub(crate) fn alias_count(&self) -> usize {

@@ -201,16 +201,16 @@ fn the_next_holder_of_a_name_has_its_own_watchers() {
     stop(&node);
 }
 
-/// P-05, S-08: what a process watched is forgotten with it, twenty thousand times.
+/// P-05, S-08: what a process watched is forgotten with it, a hundred thousand times.
 #[test]
-fn short_lives_leave_no_relations() {
+fn p_05_short_lives_leave_no_relations() {
     let node = node(2);
     let long = Plan::default()
         .options(SpawnOptions::new().name("long"))
         .start(&node)
         .unwrap();
     let pid = long.pid();
-    for _ in 0..200 {
+    for _ in 0..1_000 {
         // Most of them live at the same time.
         let all: Vec<_> = (0..100)
             .map(|_| {

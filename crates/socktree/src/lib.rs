@@ -46,10 +46,11 @@ pub use socktree_tls as tls;
 
 pub use socktree_codec::{Decoder, Framing, LengthPrefix};
 pub use socktree_kernel::{
-    Actor, Address, Alias, AutoShutdown, CallError, ChildSpec, Ctx, Down, Exit, Fallback, Flow,
-    Name, NoMessages, Node, NodeBuilder, NodeError, Pid, Pool, Priority, Reason, RelationError,
-    Reply, RequestRef, Restart, SendError, Shutdown, Source, SpawnError, SpawnOptions, StopReport,
-    Supervisor, Target, TimerRef, protocol,
+    Actor, Address, Alias, AutoShutdown, BlockingMeta, CallError, ChildSpec, Ctx, Down, Exit,
+    Fallback, Flow, Inspection, Level, LevelFilter, MetaHandle, MetaInfo, Name, NoMessages, Node,
+    NodeBuilder, NodeError, NodeInfo, Pid, Pool, Priority, ProcessInfo, ProcessState, Reason,
+    RelationError, Reply, RequestRef, Restart, SendError, Shutdown, Source, SpawnError,
+    SpawnOptions, StopReport, Supervisor, Target, TimerRef, protocol,
 };
 pub use socktree_reactor::Keepalive;
 pub use socktree_tcp::{

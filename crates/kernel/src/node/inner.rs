@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::actor::{Actor, Down};
-use crate::call::Waiting;
+use crate::call::{Reply, Waiting};
 use crate::error::{CallError, NodeError, SendError, SpawnError, StopReport};
 use crate::event::Events;
 use crate::id::{Alias, Counter, Name, Pid, Target};
@@ -245,19 +245,24 @@ impl NodeInner {
         {
             return Some(port.inspect());
         }
-        let info = self.registry.resolve(target)?.info();
-        Some(vec![
-            (
-                "process",
-                info.name
-                    .map_or_else(|| info.pid.to_string(), |n| n.as_str().into()),
-            ),
-            ("behaviour", info.behaviour.to_owned()),
-            ("worker", info.worker.index().to_string()),
-            ("mailbox", info.mailbox.to_string()),
-            ("messages in", info.messages_in.to_string()),
-            ("metas", info.metas.to_string()),
-        ])
+        Some(self.registry.resolve(target)?.info().items())
+    }
+
+    /// Asks an actor what it tells about itself; a meta-process answers at once.
+    pub(crate) fn ask_to_inspect(
+        &self,
+        target: &Target,
+        reply: Reply<Inspection>,
+    ) -> Result<(), SendError<()>> {
+        match self.registry.find(target).ok_or(SendError::Unknown(()))? {
+            AliasEntry::Meta { port, .. } => drop(reply.send(port.inspect())),
+            AliasEntry::Process(process) => process.signal(Signal::Inspect(reply)),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn new_pid(&self) -> Pid {
+        self.counter.next_pid()
     }
 
     fn pick_worker(&self, wanted: Option<usize>) -> Result<Arc<Worker>, SpawnError> {
@@ -301,7 +306,7 @@ impl NodeInner {
             return Err(SpawnError::NameTooLong(name.as_str().len()));
         }
         let worker = self.pick_worker(options.worker)?;
-        let pid = self.counter.next_pid();
+        let pid = self.new_pid();
         let process = Process::new(actor, pid, parent, Arc::clone(self), worker, options);
         if let Some(name) = &options.name {
             process.core_ref().set_name(Some(name.clone()));

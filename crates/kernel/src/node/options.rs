@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use log::LevelFilter;
+
 use crate::id::{Name, Target};
 use crate::relations::Outside;
 use crate::worker::WorkerId;
@@ -15,7 +17,7 @@ use crate::worker::WorkerId;
 /// let options = SpawnOptions::new().name("counter").mailbox(1000).link_parent();
 /// # let _ = options;
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[must_use = "options do nothing until they are given to a spawn"]
 pub struct SpawnOptions {
     pub(crate) name: Option<Name>,
@@ -24,6 +26,7 @@ pub struct SpawnOptions {
     pub(crate) link_parent: bool,
     pub(crate) link_child: bool,
     pub(crate) monitored: bool,
+    pub(crate) log_filter: LevelFilter,
     pub(crate) init_timeout: Option<Duration>,
     pub(crate) own_thread: bool,
     pub(crate) fallback: Option<Target>,
@@ -31,10 +34,28 @@ pub struct SpawnOptions {
     pub(crate) told_outside: Option<Outside>,
 }
 
+impl Default for SpawnOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl SpawnOptions {
     /// No name, any worker, no bound on the mailbox, no links.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            name: None,
+            worker: None,
+            mailbox: None,
+            link_parent: false,
+            link_child: false,
+            monitored: false,
+            log_filter: LevelFilter::max(),
+            init_timeout: None,
+            own_thread: false,
+            fallback: None,
+            told_outside: None,
+        }
     }
 
     /// Registers the process under a name, before `init`.
@@ -62,6 +83,13 @@ impl SpawnOptions {
     /// oneself and those of meta-processes are not diverted.
     pub fn fallback(mut self, to: impl Into<Target>) -> Self {
         self.fallback = Some(to.into());
+        self
+    }
+
+    /// How much of what the process has to say is logged: see [`Ctx::log`](crate::Ctx::log).
+    /// Everything by default.
+    pub fn log_level(mut self, filter: LevelFilter) -> Self {
+        self.log_filter = filter;
         self
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::call::Interrupt;
 use crate::error::RelationError;
 use crate::id::{Alias, Name, Pid, Target};
-use crate::info::ProcessInfo;
+use crate::info::{ProcessInfo, ProcessState};
 use crate::message::{Envelope, Fallback, Source};
 use crate::node::{NodeInner, SpawnOptions};
 use crate::process::RETURNED;
@@ -30,11 +30,12 @@ pub(crate) struct ProcessCore {
     pub(super) own_thread: bool,
     /// Where messages go that the mailbox has no room for.
     fallback: Option<Box<Target>>,
+    /// When it was spawned, by the node's clock.
+    born: Instant,
     owned: Mutex<Owned>,
 }
 
 /// What ends with the process.
-#[derive(Default)]
 struct Owned {
     /// Set when the process begins to end: nothing is added any more.
     closed: bool,
@@ -53,6 +54,7 @@ struct Owned {
     timers: NumberMap<u64, Instant>,
     /// The call that it waits in, which a signal interrupts.
     call: Option<Arc<dyn Interrupt>>,
+    log_filter: log::LevelFilter,
 }
 
 impl ProcessCore {
@@ -67,13 +69,22 @@ impl ProcessCore {
             pid,
             parent,
             node,
+            born: worker.now(),
             worker,
             supervises: AtomicBool::new(false),
             own_thread: options.own_thread,
             fallback: options.fallback.clone().map(Box::new),
             owned: Mutex::new(Owned {
                 init_children: Some(Vec::new()),
-                ..Owned::default()
+                log_filter: options.log_filter,
+                closed: false,
+                gone: false,
+                name: None,
+                aliases: BTreeSet::new(),
+                metas: BTreeSet::new(),
+                watches: HashSet::new(),
+                timers: NumberMap::default(),
+                call: None,
             }),
         }
     }
@@ -103,6 +114,20 @@ impl ProcessCore {
     /// A snapshot, of what is known here.
     pub(super) fn info(&self) -> ProcessInfo {
         let owned = lock(&self.owned);
+        let watched = |wanted: Kind| {
+            let watches = owned.watches.iter();
+            let of_kind = watches.filter(|(_, kind)| *kind == wanted);
+            of_kind.map(|(target, _)| target.clone()).collect()
+        };
+        let state = if owned.closed {
+            ProcessState::Ending
+        } else if owned.init_children.is_some() {
+            ProcessState::Starting
+        } else if owned.call.is_some() {
+            ProcessState::Calling
+        } else {
+            ProcessState::Running
+        };
         ProcessInfo {
             pid: self.pid,
             name: owned.name.clone(),
@@ -111,9 +136,25 @@ impl ProcessCore {
             worker: self.worker.id,
             mailbox: 0,
             messages_in: 0,
+            handled: 0,
             metas: owned.metas.len(),
+            aliases: owned.aliases.iter().copied().collect(),
+            links: watched(Kind::Link),
+            monitors: watched(Kind::Monitor),
+            timers: owned.timers.len(),
+            uptime: self.worker.now().saturating_duration_since(self.born),
+            state,
             ending: owned.closed,
         }
+    }
+
+    /// How much of what its process has to say is logged.
+    pub(crate) fn log_filter(&self) -> log::LevelFilter {
+        lock(&self.owned).log_filter
+    }
+
+    pub(crate) fn set_log_filter(&self, filter: log::LevelFilter) {
+        lock(&self.owned).log_filter = filter;
     }
 
     pub(crate) fn name(&self) -> Option<Name> {
