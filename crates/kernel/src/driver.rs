@@ -3,15 +3,18 @@
 //! The kernel knows no sockets. It asks a [`Driver`] to serve what is ready and to wait "until
 //! woken or until t"; alone, it waits on a condition variable.
 
+#[cfg(all(test, loom))]
+mod interleavings;
+
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::message::Receipt;
-use crate::sync::lock;
+use crate::sync::seam::atomic::{AtomicBool, Ordering, fence};
+use crate::sync::seam::{Condvar, Mutex, lock};
 use crate::worker::WorkerId;
 
 /// How long a [`Driver::turn`] may wait when it finds nothing to serve.
@@ -121,7 +124,14 @@ impl DriverFactory for ParkingFactory {
 impl DriverRemote for Parking {
     fn wake(&self) {
         fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
+        if !self.sleeping.load(Ordering::Relaxed) {
+            return;
+        }
+        // Not a swap: one that loses the race writes nothing, and loom, whose exchanges may read an
+        // old value, can follow.
+        let (acquired, lost) = (Ordering::AcqRel, Ordering::Relaxed);
+        let cleared = self.sleeping.compare_exchange(true, false, acquired, lost);
+        if cleared.is_ok() {
             *lock(&self.woken) = true;
             self.bell.notify_one();
         }

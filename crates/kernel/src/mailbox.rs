@@ -1,9 +1,10 @@
 //! A process's mailbox: bounded lanes for messages and an unbounded one for control signals.
 
+#[cfg(all(test, loom))]
+mod interleavings;
+
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::actor::Down;
 use crate::call::Reply;
@@ -14,7 +15,8 @@ use crate::id::{Pid, Target};
 use crate::message::{Priority, Receipt, Source};
 use crate::meta::{Inspection, RoomWaiter};
 use crate::reason::Reason;
-use crate::sync::lock;
+use crate::sync::seam::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::seam::{Mutex, lock};
 
 /// Empty lanes above this many messages give their memory back, so that a burst is not paid for
 /// in memory until the process ends; below it, keeping the buffer saves an allocation a burst.

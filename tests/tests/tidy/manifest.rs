@@ -257,9 +257,10 @@ pub(crate) fn is_published(file: &File) -> bool {
 }
 
 fn is_manifest(file: &File) -> bool {
-    // A fuzz directory is a workspace of its own and ships to nobody.
+    // The fuzz targets and the loom models are workspaces of their own and ship to nobody.
     (file.path == "Cargo.toml" || file.path.ends_with("/Cargo.toml"))
         && !file.path.contains("/fuzz/")
+        && !file.path.contains("/loom/")
 }
 
 fn is_package(file: &File) -> bool {
