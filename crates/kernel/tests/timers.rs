@@ -173,13 +173,13 @@ fn a_ticker_ticks_until_it_is_cancelled() {
 #[test]
 fn a_ticker_that_is_cancelled_while_it_fires_is_gone() {
     let node = node(1);
-    let (owner, target) = (Handle::new(&node), Handle::new(&node));
-    let to = target.pid();
+    let owner = Handle::new(&node);
     for _ in 0..50 {
+        let target = Handle::new(&node);
         let cancelled = owner.run(move |ctx| {
-            let timer = ctx.send_every(to, 1_u64, Duration::from_millis(1));
-            // The worker fires it meanwhile, under another thread.
-            ctx.blocking(|| std::thread::sleep(Duration::from_millis(1))); // sleep: until it is due
+            let timer = ctx.send_every(target.pid(), 1_u64, Duration::from_millis(1));
+            // The worker fires it meanwhile, under another thread, and goes on with that.
+            ctx.blocking(|| target.number());
             ctx.cancel(timer)
         });
         assert!(cancelled, "a ticker never ends by itself");
