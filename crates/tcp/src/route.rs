@@ -66,7 +66,8 @@ impl Workers {
     }
 
     /// The next that is alive, and keeps up if there is such a one. Names are looked up now, and the
-    /// connection stays with the process that is found: one that is restarted under the name gets new connections only.
+    /// connection stays with the process that is found: one that is restarted under the name gets
+    /// new connections only.
     fn pick(&self, scope: &MetaScope) -> Option<OwnerSink> {
         let count = self.targets.len();
         let mut crowded = None;
@@ -75,7 +76,7 @@ impl Workers {
             let target = &self.targets[turn];
             // One that has taken the name since the server was started.
             if scope.is_forwarder(target) {
-                log::warn!("{target} hands on what it is sent, and cannot own a connection");
+                log::debug!("{target} hands on what it is sent, and cannot own a connection");
                 continue;
             }
             match scope.find(target) {

@@ -43,8 +43,15 @@ impl<O: Os> TcpDriver<O> {
             connecting,
             deadline,
         };
-        self.lookups.attempts.insert(alias, waiting);
-        self.lookups.queue.push_back((alias, endpoint));
+        let Lookups {
+            attempts, queue, ..
+        } = &mut self.lookups;
+        attempts.insert(alias, waiting);
+        queue.push_back((alias, endpoint));
+        // Attempts that end while no lookup does would fill the queue otherwise.
+        if queue.len() > 2 * attempts.len() {
+            queue.retain(|(alias, _)| attempts.contains_key(alias));
+        }
         // It may have been told to end before it came here.
         self.look_for(alias);
         self.start_lookups();
