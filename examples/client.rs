@@ -2,20 +2,26 @@
 //!
 //! ```text
 //! cargo run --release --example client -- [--connect ADDR] [--listen ADDR]
+//!     [--tls [--ca FILE] [--server-name NAME] [--insecure] [--tls-cert FILE --tls-key FILE]]
 //! ```
+//!
+//! With `--tls` the server has to show a certificate for the name in ADDR, or for the one that
+//! `--server-name` says, by an authority that the system trusts, or the one in `--ca`. `--insecure`
+//! takes any certificate, so anybody may be listening in.
 //!
 //! With `--listen` it waits for one connection instead of making one, as `nc -l` does.
 #![expect(clippy::print_stdout, reason = "it says where it listens")]
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use bytes::Bytes;
 use socktree::{
-    Actor, Address, Conn, Ctx, DisconnectReason, Flow, Reason, Source, TcpConnection, TcpEvent,
-    TcpServer, Written, protocol,
+    Actor, Address, ClientTls, Conn, Ctx, DisconnectReason, Flow, Identity, Reason, Roots, Source,
+    TcpConnection, TcpEvent, TcpServer, Written, protocol,
 };
 
 /// What standard input gave; empty at its end.
@@ -26,7 +32,7 @@ protocol! {
 }
 
 enum Peer {
-    Connect(String),
+    Connect(String, Option<ClientTls>),
     Listen(String),
 }
 
@@ -59,7 +65,10 @@ impl Client {
     fn net(&mut self, ctx: &Ctx<'_, Self>, event: TcpEvent) -> Flow {
         match event {
             TcpEvent::Connect { conn } if self.conn.is_none() => {
-                log::info!("connected to {}", conn.peer_addr());
+                match conn.tls() {
+                    Some(tls) => log::info!("connected to {}: {tls}", conn.peer_addr()),
+                    None => log::info!("connected to {}", conn.peer_addr()),
+                }
                 self.conn = Some(conn);
                 self.start_input(ctx.me())?;
             }
@@ -92,7 +101,14 @@ impl Actor for Client {
     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
         match &self.peer {
             // The rest happens when it is connected.
-            Peer::Connect(addr) => drop(ctx.spawn_meta(TcpConnection::connect(addr.as_str()))?),
+            Peer::Connect(addr, tls) => {
+                let connection = TcpConnection::connect(addr.as_str());
+                let connection = match tls {
+                    Some(tls) => connection.tls(tls.clone()),
+                    None => connection,
+                };
+                ctx.spawn_meta(connection)?;
+            }
             Peer::Listen(addr) => {
                 let server = ctx.spawn_meta(TcpServer::bind(addr.as_str()))?;
                 println!("listening on {}", server.local_addr());
@@ -131,20 +147,86 @@ fn read_input(client: &Address<Msg>, may_read: &Receiver<()>) {
     }
 }
 
+/// What the options say about TLS.
+#[derive(Default)]
+struct Tls {
+    on: bool,
+    ca: Option<PathBuf>,
+    server_name: Option<String>,
+    insecure: bool,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl Tls {
+    fn client(self) -> Result<Option<ClientTls>, String> {
+        let Self {
+            on,
+            ca,
+            server_name,
+            insecure,
+            cert,
+            key,
+        } = self;
+        if !on {
+            let given = ca.is_some() || server_name.is_some() || insecure;
+            let given = given || cert.is_some() || key.is_some();
+            return match given {
+                true => Err("options of TLS need --tls".into()),
+                false => Ok(None),
+            };
+        }
+        let mut client = ClientTls::builder();
+        if let Some(path) = ca {
+            let roots = Roots::from_pem_file(path).map_err(|error| format!("--ca: {error}"))?;
+            client = client.roots(roots);
+        }
+        if let Some(name) = server_name {
+            client = client.server_name(name);
+        }
+        match (cert, key) {
+            (Some(cert), Some(key)) => {
+                let identity = Identity::from_pem_files(cert, key);
+                client = client.identity(identity.map_err(|error| error.to_string())?);
+            }
+            (None, None) => {}
+            _ => return Err("--tls-cert needs --tls-key, and the other way round".into()),
+        }
+        if insecure {
+            client = client.dangerous_skip_verification();
+        }
+        client.build().map(Some).map_err(|error| error.to_string())
+    }
+}
+
 fn parse() -> Result<Peer, String> {
-    let mut peer = Peer::Connect("127.0.0.1:7171".into());
+    let (mut connect, mut listen) = (String::from("127.0.0.1:7171"), None);
+    let mut tls = Tls::default();
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         use lexopt::Arg::Long;
         match argument {
-            Long("connect") => {
-                peer = Peer::Connect(socktree_examples::value(&mut parser, "connect")?);
+            Long("connect") => connect = socktree_examples::value(&mut parser, "connect")?,
+            Long("listen") => listen = Some(socktree_examples::value(&mut parser, "listen")?),
+            Long("tls") => tls.on = true,
+            Long("ca") => tls.ca = Some(socktree_examples::value(&mut parser, "ca")?),
+            Long("server-name") => {
+                tls.server_name = Some(socktree_examples::value(&mut parser, "server-name")?);
             }
-            Long("listen") => peer = Peer::Listen(socktree_examples::value(&mut parser, "listen")?),
+            Long("insecure") => tls.insecure = true,
+            Long("tls-cert") => {
+                tls.cert = Some(socktree_examples::value(&mut parser, "tls-cert")?);
+            }
+            Long("tls-key") => tls.key = Some(socktree_examples::value(&mut parser, "tls-key")?),
             other => return Err(other.unexpected().to_string()),
         }
     }
-    Ok(peer)
+    let tls = tls.client()?;
+    match listen {
+        Some(_) if tls.is_some() => Err("--tls is for connecting".into()),
+        Some(addr) => Ok(Peer::Listen(addr)),
+        None => Ok(Peer::Connect(connect, tls)),
+    }
 }
 
 fn main() -> ExitCode {

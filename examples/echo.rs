@@ -3,17 +3,25 @@
 //! ```text
 //! cargo run --release --example echo -- [--listen ADDR] [--threads N] [--workers N]
 //!     [--framing raw|fixed:N|u8|u16|u32] [--max-frame BYTES] [--quiet]
+//!     [--tls-cert FILE --tls-key FILE]... [--client-ca FILE] [--tls-provider ring|aws-lc-rs]
 //! ```
 //!
 //! With `--workers 0` the first process owns all connections. With N, a supervisor keeps N named
 //! workers, which take turns; one that crashes takes its own connections with it and no other.
+//!
+//! With certificates in PEM files it speaks TLS. Each pair is served for the names in it, the first
+//! for all others too, and served anew when the files change. With `--client-ca` clients have to
+//! show a certificate of that authority.
 #![expect(clippy::print_stdout, reason = "it says where it listens")]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use socktree::codec::FramingError;
+use socktree::tls::Provider;
 use socktree::{
-    Actor, Ctx, Flow, Framing, LengthPrefix, Name, Reason, Source, Supervisor, TcpEvent, TcpServer,
+    Actor, CertManager, ClientAuth, Ctx, Flow, Framing, LengthPrefix, Name, Reason, Roots,
+    ServeFor, Source, Supervisor, TcpEvent, TcpServer,
 };
 
 struct Options {
@@ -21,6 +29,7 @@ struct Options {
     threads: Option<usize>,
     workers: usize,
     framing: Framing,
+    certs: Option<CertManager>,
     quiet: bool,
 }
 
@@ -34,7 +43,10 @@ impl Echo {
                 // Nothing to do when it is throttled: then the connection is not read either.
                 conn.write(data);
             }
-            TcpEvent::Connect { conn } => log::info!("{} connected", conn.peer_addr()),
+            TcpEvent::Connect { conn } => match conn.tls() {
+                Some(tls) => log::info!("{} connected: {tls}", conn.peer_addr()),
+                None => log::info!("{} connected", conn.peer_addr()),
+            },
             TcpEvent::Disconnect { conn, reason } => log::info!("{}: {reason}", conn.peer_addr()),
             _ => {}
         }
@@ -60,6 +72,10 @@ impl Actor for Root {
 
     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
         let server = TcpServer::bind(&*self.options.listen).framing(self.options.framing.clone());
+        let server = match &self.options.certs {
+            Some(certs) => server.tls(certs),
+            None => server,
+        };
         let server = if self.options.workers == 0 {
             ctx.spawn_meta(server)?
         } else {
@@ -94,9 +110,11 @@ fn parse() -> Result<Options, String> {
         threads: None,
         workers: 0,
         framing: Framing::raw(),
+        certs: None,
         quiet: false,
     };
     let (mut framing, mut max_frame) = (String::from("raw"), None);
+    let mut tls = Tls::default();
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         use lexopt::Arg::Long;
@@ -110,12 +128,70 @@ fn parse() -> Result<Options, String> {
             Long("max-frame") => {
                 max_frame = Some(socktree_examples::value(&mut parser, "max-frame")?);
             }
+            Long("tls-cert") => tls
+                .certs
+                .push(socktree_examples::value(&mut parser, "tls-cert")?),
+            Long("tls-key") => tls
+                .keys
+                .push(socktree_examples::value(&mut parser, "tls-key")?),
+            Long("client-ca") => {
+                tls.client_ca = Some(socktree_examples::value(&mut parser, "client-ca")?);
+            }
+            Long("tls-provider") => {
+                tls.provider = Some(socktree_examples::value(&mut parser, "tls-provider")?);
+            }
             Long("quiet") => options.quiet = true,
             other => return Err(other.unexpected().to_string()),
         }
     }
     options.framing = parse_framing(&framing, max_frame)?;
+    options.certs = tls.manager()?;
     Ok(options)
+}
+
+/// What the options say about TLS.
+#[derive(Default)]
+struct Tls {
+    certs: Vec<PathBuf>,
+    keys: Vec<PathBuf>,
+    client_ca: Option<PathBuf>,
+    provider: Option<String>,
+}
+
+impl Tls {
+    fn manager(self) -> Result<Option<CertManager>, String> {
+        if self.certs.len() != self.keys.len() {
+            return Err("each --tls-cert needs its --tls-key".into());
+        }
+        if self.certs.is_empty() {
+            let without = self.client_ca.map(|_| "--client-ca");
+            let without = without.or_else(|| self.provider.map(|_| "--tls-provider"));
+            return without.map_or(Ok(None), |option| Err(format!("{option} needs --tls-cert")));
+        }
+        let mut manager = CertManager::builder();
+        for (n, (cert, key)) in self.certs.into_iter().zip(self.keys).enumerate() {
+            let which = if n == 0 {
+                ServeFor::Default
+            } else {
+                ServeFor::ItsNames
+            };
+            manager = manager.files(which, cert, key);
+        }
+        if let Some(path) = self.client_ca {
+            let roots = Roots::from_pem_file(&path);
+            let roots = roots.map_err(|error| format!("--client-ca: {error}"))?;
+            manager = manager.client_auth(ClientAuth::required(roots));
+        }
+        match self.provider.as_deref() {
+            None => {}
+            Some("ring") => manager = manager.provider(Provider::Ring),
+            #[cfg(feature = "aws-lc-rs")]
+            Some("aws-lc-rs") => manager = manager.provider(Provider::AwsLcRs),
+            Some(other) => return Err(format!("--tls-provider {other}: not in this build")),
+        }
+        let manager = manager.build().map_err(|error| error.to_string())?;
+        Ok(Some(manager))
+    }
 }
 
 fn parse_framing(text: &str, max_frame: Option<usize>) -> Result<Framing, String> {

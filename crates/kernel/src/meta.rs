@@ -227,6 +227,11 @@ impl MetaScope {
         Ok(process)
     }
 
+    /// Sends an exit signal in the parent's name, as [`Ctx::exit`] does.
+    pub fn exit(&self, target: Pid, reason: Reason) {
+        self.node.exit(Some(self.parent), target.into(), reason);
+    }
+
     /// Ends the parent as a link to the meta-process would, for one that it cannot do without.
     pub fn fail_parent(&self, alias: Alias, reason: Reason) {
         if let Some(parent) = self.node.registry.process(self.parent) {

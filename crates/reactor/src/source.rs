@@ -317,6 +317,16 @@ impl<O: Os, C> SourceIo<'_, O, C> {
         self.relist();
     }
 
+    /// Gives [`Event::Readable`](crate::Event::Readable) once more, whatever the system says; while
+    /// reading is paused, when it goes on.
+    ///
+    /// For an owner that holds bytes it has read and not used: decrypted records, say. They are
+    /// announced by nothing else.
+    pub fn read_again(&mut self) {
+        self.socket.flags.set(Flags::READABLE);
+        self.relist();
+    }
+
     /// Whether reading is paused.
     pub fn is_read_paused(&self) -> bool {
         self.socket.flags.has(Flags::PAUSED)

@@ -57,6 +57,9 @@ pub use socktree_tcp::{
     Conn, ConnectError, DisconnectReason, Endpoint, ListenError, NoWorker, Overflow, ServerHandle,
     TcpConnection, TcpEvent, TcpServer, TryWriteError, WriteMarks, Written, node,
 };
+pub use socktree_tls::{
+    CertError, CertManager, ClientAuth, ClientTls, Identity, Roots, ServeFor, TlsError, TlsInfo,
+};
 
 /// The examples of the project's README compile with the tests.
 #[cfg(doctest)]

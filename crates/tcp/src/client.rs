@@ -6,6 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use socktree_kernel::{Actor, Ctx, Meta, SpawnError, Target};
+use socktree_tls::{CertError, ClientTls};
 
 use crate::conn::Conn;
 use crate::connection::{Birth, Group, Shared};
@@ -68,6 +69,7 @@ pub struct TcpConnection<R = ToParent> {
     timeout: Duration,
     style: Style,
     owner: Option<Target>,
+    tls: Option<ClientTls>,
     routed: PhantomData<fn() -> R>,
 }
 
@@ -79,6 +81,7 @@ impl TcpConnection {
             timeout: CONNECT_TIMEOUT,
             style,
             owner: None,
+            tls: None,
             routed: PhantomData,
         }
     }
@@ -105,13 +108,39 @@ impl TcpConnection {
             timeout: self.timeout,
             style: self.style,
             owner: Some(owner.into()),
+            tls: self.tls,
             routed: PhantomData,
         }
     }
 }
 
 impl<R> TcpConnection<R> {
-    /// How long it may take, looking up a name included. 10 seconds by default.
+    /// Speaks TLS. The certificate has to be for the endpoint's host, unless the client
+    /// [says otherwise](socktree_tls::ClientTlsBuilder::server_name).
+    ///
+    /// The connection is established when the handshake is over: until then
+    /// [`connect`](Self::connect) waits, and [`open`](Self::open) tells nothing. What was written
+    /// before goes out then.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use socktree_tcp::TcpConnection;
+    /// use socktree_tls::ClientTls;
+    ///
+    /// let tls = ClientTls::builder().build()?; // trusts what the system trusts
+    /// let connection = TcpConnection::connect("example.org:443").tls(tls);
+    /// # drop(connection);
+    /// # Ok::<(), socktree_tls::CertError>(())
+    /// ```
+    #[must_use]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// How long it may take, looking up a name and a TLS handshake included. 10 seconds by
+    /// default.
     #[must_use]
     pub fn connect_timeout(mut self, at_most: Duration) -> Self {
         self.timeout = at_most;
@@ -121,6 +150,9 @@ impl<R> TcpConnection<R> {
     connection_options!();
 
     fn start<A: Actor>(self, ctx: &mut Ctx<'_, A>, sink: OwnerSink) -> Result<Conn, ConnectError> {
+        if let Some(tls) = &self.tls {
+            tls.check_host(&self.endpoint.host())?;
+        }
         let scope = ctx.meta_scope();
         let handle = TcpHandle::of(&scope, sink.worker())?;
         let alias = scope.new_alias();
@@ -147,6 +179,7 @@ impl<R> TcpConnection<R> {
             birth,
             endpoint: self.endpoint.clone(),
             deadline,
+            tls: self.tls,
             tell: waits.then_some(tell),
         };
         if !waits {
@@ -211,6 +244,8 @@ pub enum ConnectError {
     /// [pool](socktree_kernel::Pool) does: the connection's messages would reach several workers,
     /// out of order.
     Forwarder(Target),
+    /// The endpoint's host is no name that a certificate could be for.
+    Tls(CertError),
     /// The process is ending.
     Spawn(SpawnError),
     /// The node was made without TCP.
@@ -230,6 +265,7 @@ impl fmt::Display for ConnectError {
                     "{target} hands on what it is sent, and cannot own a connection"
                 )
             }
+            Self::Tls(error) => error.fmt(f),
             Self::Spawn(error) => error.fmt(f),
             Self::NoDriver(error) => error.fmt(f),
         }
@@ -237,6 +273,12 @@ impl fmt::Display for ConnectError {
 }
 
 impl std::error::Error for ConnectError {}
+
+impl From<CertError> for ConnectError {
+    fn from(error: CertError) -> Self {
+        Self::Tls(error)
+    }
+}
 
 impl From<SpawnError> for ConnectError {
     fn from(error: SpawnError) -> Self {

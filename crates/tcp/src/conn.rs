@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use socktree_codec::EncodeError;
 use socktree_kernel::{Alias, Target};
+use socktree_tls::TlsInfo;
 
 use crate::connection::{Shared, Shut};
 
@@ -74,6 +75,12 @@ impl Conn {
     /// Our address.
     pub fn local_addr(&self) -> SocketAddr {
         self.0.local_addr()
+    }
+
+    /// What the TLS handshake has agreed on; `None` without TLS, and before
+    /// [`TcpEvent::Connect`](crate::TcpEvent::Connect).
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.0.tls()
     }
 
     /// Writes bytes, in the order of the calls.
@@ -144,12 +151,12 @@ impl Conn {
         self.0.queued()
     }
 
-    /// How many bytes have been read.
+    /// How many bytes have been read, with TLS what was in the records.
     pub fn bytes_in(&self) -> u64 {
         self.0.bytes_in()
     }
 
-    /// How many bytes have been handed to the system.
+    /// How many bytes have been handed to the system, with TLS what is in the records.
     pub fn bytes_out(&self) -> u64 {
         self.0.bytes_out()
     }

@@ -6,4 +6,4 @@ mod state;
 
 pub(crate) use pieces::Taken;
 pub(crate) use shared::{Group, Shared, Shut, Station, Tell};
-pub(crate) use state::{Birth, Connection, Fate};
+pub(crate) use state::{Asked, Birth, Buffers, Connection, Fate};

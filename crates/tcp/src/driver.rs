@@ -1,8 +1,10 @@
 //! A worker's driver: it serves the listeners and connections of that worker.
 
 mod accept;
+mod certs;
 mod command;
 mod connect;
+mod handshakes;
 mod lookup;
 
 use std::mem;
@@ -15,8 +17,9 @@ use socktree_reactor::{Event, Os, Reactor, SourceIo, SourceMut, Token};
 
 pub(crate) use command::{Accepted, Attempt, Command};
 
-use crate::connection::{Connection, Fate, Tell};
+use crate::connection::{Buffers, Connection, Fate, Tell};
 use crate::driver::connect::Connecting;
+use crate::driver::handshakes::Handshakes;
 use crate::driver::lookup::Lookups;
 use crate::event::DisconnectReason;
 use crate::node::{Line, Remotes};
@@ -52,7 +55,8 @@ pub(crate) struct TcpDriver<O: Os> {
     /// Every driver of the node.
     remotes: Remotes<O>,
     lookups: Lookups,
-    buffer: ReadBuffer,
+    handshakes: Handshakes,
+    buffers: Buffers,
     /// Connections to look at when the processes have run.
     touched: Vec<Token>,
     /// Those of them that are still to be looked at now.
@@ -85,7 +89,11 @@ impl<O: Os> TcpDriver<O> {
             line,
             remotes,
             lookups: Lookups::default(),
-            buffer,
+            handshakes: Handshakes::default(),
+            buffers: Buffers {
+                plain: buffer,
+                sealed: ReadBuffer::new(pool),
+            },
             touched: Vec::with_capacity(EVENTS_PER_TURN),
             flushing: Vec::new(),
             in_turn: false,
@@ -121,7 +129,7 @@ impl<O: Os> TcpDriver<O> {
         let source = self.reactor.next_readable()?;
         let token = source.token();
         self.active = true;
-        let fate = read(source, &mut self.touched, &mut self.buffer);
+        let fate = read(source, &mut self.touched, &mut self.buffers);
         Some(self.after_read(token, fate))
     }
 
@@ -142,7 +150,7 @@ impl<O: Os> TcpDriver<O> {
             return false;
         };
         self.active = true;
-        let fate = read(source, &mut self.touched, &mut self.buffer);
+        let fate = read(source, &mut self.touched, &mut self.buffers);
         self.after_read(token, fate)
     }
 
@@ -163,7 +171,16 @@ impl<O: Os> TcpDriver<O> {
                     connection.linger(&mut io, reason);
                 }
             }
-            Fate::Ends(reason) => self.end(token, reason),
+            Fate::Ends(reason) => {
+                if let Some(SourceMut {
+                    data: Owned::Connection(connection),
+                    mut io,
+                }) = self.reactor.source(token)
+                {
+                    connection.farewell(&mut io, &reason);
+                }
+                self.end(token, reason);
+            }
             Fate::Resets(reason) => {
                 if let Some(mut source) = self.reactor.source(token) {
                     // A socket that is no longer connected needs no reset.
@@ -194,7 +211,7 @@ impl<O: Os> TcpDriver<O> {
                     server.count_ended();
                 }
                 log::debug!("{}: {reason}", connection.shared.alias());
-                connection.tell_end(reason, false);
+                connection.end(reason);
             }
             Some(Owned::Connecting(connecting)) => connecting.fail(reason),
             Some(Owned::Listener(_) | Owned::Vacant) | None => return,
@@ -249,6 +266,8 @@ impl<O: Os> TcpDriver<O> {
             Command::Connect(attempt) => self.connect(*attempt),
             Command::LookFor(alias) => self.look_for(alias),
             Command::LookedUp(alias, found) => self.looked_up(alias, found),
+            Command::PollCerts(listener) => self.poll_certs(listener),
+            Command::CertsPolled(listener) => self.certs_polled(listener),
             Command::Tidy => self.tidy(),
         }
     }
@@ -261,7 +280,8 @@ impl<O: Os> TcpDriver<O> {
         if mem::take(&mut self.active) {
             self.look_again();
         } else {
-            self.buffer.release();
+            self.buffers.plain.release();
+            self.buffers.sealed.release();
             self.reactor.release_spare_memory();
         }
     }
@@ -275,10 +295,11 @@ impl<O: Os> TcpDriver<O> {
     }
 
     fn told(&mut self, token: Token, what: Tell) {
-        if let Some(Owned::Connecting(connecting)) = self.reactor.data(token)
-            && connecting.is_given_up()
-        {
-            return self.end(token, DisconnectReason::Closed);
+        if let Some(Owned::Connecting(connecting)) = self.reactor.data(token) {
+            connecting.shared().look();
+            if connecting.is_given_up() {
+                return self.end(token, DisconnectReason::Closed);
+            }
         }
         if let Tell::Exit(why) = what {
             return self.exit(token, *why);
@@ -338,6 +359,9 @@ fn exit_connection<O: Os, C>(
     io: &mut SourceIo<'_, O, C>,
     why: MetaExit,
 ) -> Fate {
+    if connection.is_handshaking() {
+        return Fate::Ends(end_of_attempt(&why));
+    }
     let (reason, exit) = match why {
         MetaExit::Requested(exit) if exit.is_clean() => {
             connection.begin_close(io);
@@ -362,14 +386,14 @@ fn exit_connection<O: Os, C>(
 fn read<O: Os>(
     source: SourceMut<'_, O, Owned, Command<O>>,
     touched: &mut Vec<Token>,
-    buffer: &mut ReadBuffer,
+    buffers: &mut Buffers,
 ) -> Fate {
     let SourceMut { data, mut io } = source;
     let Owned::Connection(connection) = data else {
         return Fate::Lives;
     };
     touch(touched, io.token(), connection);
-    connection.read(&mut io, buffer)
+    connection.read(&mut io, buffers)
 }
 
 #[inline]

@@ -1,5 +1,6 @@
 //! Addresses as users write them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -30,6 +31,17 @@ impl Endpoint {
         match self.0 {
             Form::Address(addr) => Some(addr),
             Form::Name(_) => None,
+        }
+    }
+
+    /// The host without the port.
+    pub(crate) fn host(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Form::Address(addr) => addr.ip().to_string().into(),
+            Form::Name(name) => name
+                .rsplit_once(':')
+                .map_or(&**name, |(host, _)| host)
+                .into(),
         }
     }
 

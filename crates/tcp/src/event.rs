@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use socktree_codec::FrameError;
 use socktree_kernel::{Reason, protocol};
+use socktree_tls::TlsError;
 
 use crate::conn::Conn;
 
@@ -34,7 +35,8 @@ use crate::conn::Conn;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TcpEvent {
-    /// The connection is established. Its addresses are the handle's.
+    /// The connection is established, with TLS after its handshake. Its addresses are the handle's,
+    /// and so is what the handshake has agreed on: [`Conn::tls`].
     Connect {
         /// The connection.
         conn: Conn,
@@ -97,9 +99,11 @@ pub enum DisconnectReason {
     /// The peer has ended its direction in good order; everything it sent was delivered, and what
     /// the owner answered was handed to the system.
     PeerClosed,
-    /// The peer's end lay inside of a message.
+    /// The peer's end lay inside of a message, or with TLS came without a word (`close_notify`), so
+    /// that somebody on the way may have cut off the rest (RFC 8446, section 6.1). What arrived
+    /// before was delivered.
     Truncated {
-        /// How many bytes of it had arrived.
+        /// How many bytes of a message had arrived; 0 if the end lay between two.
         pending: usize,
     },
     /// The owner closed it, by [`Conn::close`] or an exit signal in good order.
@@ -129,6 +133,9 @@ pub enum DisconnectReason {
     OwnerDown,
     /// The parent of its server, or of the connection itself, has ended.
     ParentDown,
+    /// TLS has failed: for an outgoing connection in the handshake, for any by what the peer sent
+    /// later.
+    Tls(Arc<TlsError>),
     /// The connection was not made in time.
     ConnectTimeout,
     /// The name that it was to be made to could not be looked up; this is what the system says.
@@ -163,6 +170,7 @@ impl fmt::Display for DisconnectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PeerClosed => f.write_str("closed by the peer"),
+            Self::Truncated { pending: 0 } => f.write_str("cut off without a TLS close_notify"),
             Self::Truncated { pending } => {
                 write!(f, "closed by the peer {pending} bytes into a message")
             }
@@ -185,6 +193,7 @@ impl fmt::Display for DisconnectReason {
             Self::OwnerDown => f.write_str("the owner has ended"),
             Self::ParentDown => f.write_str("the parent has ended"),
             Self::ConnectTimeout => f.write_str("not connected in time"),
+            Self::Tls(error) => error.fmt(f),
             Self::Unresolved(error) => f.write_str(error),
             Self::Io(kind) => write!(f, "{kind}"),
         }

@@ -1,5 +1,6 @@
 //! A listening socket as a meta-process.
 
+mod handshakes;
 mod shared;
 
 use std::fmt;
@@ -10,6 +11,9 @@ use std::sync::Arc;
 
 use socktree_kernel::{Actor, Alias, Ctx, Meta, SpawnError, Target};
 use socktree_reactor::ListenOptions;
+use socktree_tls::CertManager;
+#[cfg(doc)]
+use socktree_tls::TlsError;
 
 pub(crate) use shared::ServerShared;
 
@@ -74,6 +78,7 @@ pub struct TcpServer<R = ToParent> {
     listen: ListenOptions,
     pub(crate) options: ConnectionOptions,
     route: Option<Route>,
+    tls: Option<CertManager>,
     routed: PhantomData<fn() -> R>,
 }
 
@@ -86,6 +91,7 @@ impl TcpServer {
             listen: ListenOptions::default(),
             options: ConnectionOptions::default(),
             route: None,
+            tls: None,
             routed: PhantomData,
         }
     }
@@ -96,6 +102,7 @@ impl TcpServer {
             listen: self.listen,
             options: self.options,
             route: Some(route),
+            tls: self.tls,
             routed: PhantomData,
         }
     }
@@ -169,6 +176,40 @@ impl<R> TcpServer<R> {
         self
     }
 
+    /// Speaks TLS with the certificates of this manager, which may be shared, and replaced while
+    /// the server runs: a replacement counts from the next handshake on. Without it nothing is
+    /// encrypted.
+    ///
+    /// The owner hears of a connection when its handshake is over, and [`Conn::tls`](crate::Conn)
+    /// says what it has agreed on. One that fails, or is not over within
+    /// [`handshake_timeout`](socktree_tls::CertManagerBuilder::handshake_timeout), is counted by its
+    /// kind ([`ServerHandle::failed_handshakes`]) and logged, one line a second at most; the owner
+    /// hears nothing. When
+    /// [`max_handshakes`](socktree_tls::CertManagerBuilder::max_handshakes) are under way, a new
+    /// one takes the place of the oldest.
+    ///
+    /// While the server runs it has the manager look at its files and dates
+    /// ([`CertManager::poll`]), and logs what it finds.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use socktree_tcp::TcpServer;
+    /// use socktree_tls::{CertManager, ServeFor};
+    ///
+    /// let certs = CertManager::builder()
+    ///     .pem_files(ServeFor::Default, "cert.pem", "key.pem")
+    ///     .build()?;
+    /// let server = TcpServer::bind("127.0.0.1:7443").tls(&certs);
+    /// # drop(server);
+    /// # Ok::<(), socktree_tls::CertError>(())
+    /// ```
+    #[must_use]
+    pub fn tls(mut self, certs: &CertManager) -> Self {
+        self.tls = Some(certs.clone());
+        self
+    }
+
     connection_options!();
 
     fn start<A: Actor>(
@@ -191,7 +232,8 @@ impl<R> TcpServer<R> {
         listen.nodelay = self.options.nodelay;
         listen.keepalive = self.options.keepalive;
         let alias = scope.new_alias();
-        let shared = Arc::new(ServerShared::new(alias, scope, self.options, route));
+        let shared = ServerShared::new(alias, scope, self.options, route, self.tls);
+        let shared = Arc::new(shared);
         // The first address that can be bound, as with an outgoing connection.
         let mut error = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for addr in addrs {
@@ -259,19 +301,31 @@ impl ServerHandle {
         self.shared.alias()
     }
 
-    /// How many of its connections there are now.
+    /// How many of its connections there are now, with TLS those in their handshakes included.
     pub fn connections(&self) -> usize {
         self.shared.connections()
     }
 
-    /// How many it has accepted.
+    /// How many it has accepted, with TLS before their handshakes.
     pub fn accepted(&self) -> u64 {
         self.shared.accepted()
     }
 
-    /// How many it has accepted and closed at once, because nobody was there to own them.
+    /// How many it has accepted and closed at once, because nobody was there to own them, or no
+    /// place for their TLS handshakes.
     pub fn refused(&self) -> u64 {
         self.shared.refused()
+    }
+
+    /// How many TLS handshakes it has completed.
+    pub fn handshakes(&self) -> u64 {
+        self.shared.handshakes.count()
+    }
+
+    /// How many TLS handshakes have failed, by kind: [`TlsError::label`], or `crowded-out` where
+    /// one had to make room for another. Kinds that have not been seen are left out.
+    pub fn failed_handshakes(&self) -> Vec<(&'static str, u64)> {
+        self.shared.handshakes.by_kind()
     }
 }
 

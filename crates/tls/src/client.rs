@@ -134,6 +134,18 @@ impl ClientTls {
         ))
     }
 
+    /// Whether [`session`](Self::session) would take this host: to know it before connecting.
+    ///
+    /// # Errors
+    ///
+    /// [`CertError::BadName`], as there.
+    pub fn check_host(&self, host: &str) -> Result<(), CertError> {
+        match self.0.server_name {
+            Some(_) => Ok(()),
+            None => server_name(host).map(drop),
+        }
+    }
+
     /// Whether servers' certificates are verified: whether
     /// [`dangerous_skip_verification`](ClientTlsBuilder::dangerous_skip_verification) was not
     /// called.

@@ -5,6 +5,8 @@ use std::fmt;
 
 use rustls::{AlertDescription, CertificateError, Error as Rustls};
 
+use crate::CertError;
+
 /// Why a session has failed. It is over then: send what is left of its
 /// [`output`](crate::TlsSession::output), which may hold an alert, and close the connection.
 ///
@@ -83,6 +85,13 @@ impl TlsError {
             | Rustls::PeerSentOversizedRecord => Self::Protocol(Detail(error)),
             _ => Self::Internal(Detail(error)),
         }
+    }
+}
+
+impl From<CertError> for TlsError {
+    /// What could have been known before is ours to answer for.
+    fn from(error: CertError) -> Self {
+        Self::Internal(Detail(Rustls::General(error.to_string())))
     }
 }
 

@@ -68,6 +68,16 @@ pub enum ServeFor {
     ItsNames,
 }
 
+impl fmt::Display for ServeFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("for all other names"),
+            Self::Name(name) => write!(f, "for {name}"),
+            Self::ItsNames => f.write_str("for its own names"),
+        }
+    }
+}
+
 /// Whether clients show certificates, and who has to have signed them.
 ///
 /// # Examples

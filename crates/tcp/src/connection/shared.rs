@@ -11,6 +11,7 @@ use socktree_kernel::{
     Alias, Envelope, Inspection, MetaExit, MetaPort, MetaScope, Pid, SendError, Source,
 };
 use socktree_reactor::Token;
+use socktree_tls::TlsInfo;
 
 use crate::conn::{TryWriteError, Written};
 use crate::connection::pieces::{Pieces, Taken};
@@ -77,8 +78,15 @@ struct Queue {
 /// Whom a connection connects.
 struct Addrs {
     peer: SocketAddr,
+    /// What only some connections have.
+    more: Option<Box<More>>,
+}
+
+struct More {
     /// Ours, unless it is the one that the server listens on, which most connections share.
-    local: Option<Box<SocketAddr>>,
+    local: Option<SocketAddr>,
+    /// Once the TLS handshake is over.
+    tls: OnceLock<TlsInfo>,
 }
 
 /// The half of a connection that any thread may touch.
@@ -134,6 +142,10 @@ impl Shared {
         self.alias
     }
 
+    pub(crate) fn owner(&self) -> Pid {
+        self.owner
+    }
+
     pub(crate) fn group(&self) -> &Arc<Group> {
         &self.group
     }
@@ -160,10 +172,8 @@ impl Shared {
             return unspecified();
         };
         let shared = || self.group.server.as_ref().and_then(|server| server.local());
-        addrs
-            .local
-            .as_deref()
-            .copied()
+        let more = addrs.more.as_deref();
+        more.and_then(|more| more.local)
             .or_else(shared)
             .unwrap_or_else(unspecified)
     }
@@ -338,10 +348,26 @@ impl Shared {
     }
 
     /// `local` is `None` for the address that the server listens on.
-    pub(crate) fn connected(&self, local: Option<SocketAddr>, peer: SocketAddr) {
-        let local = local.map(Box::new);
+    pub(crate) fn connected(&self, local: Option<SocketAddr>, peer: SocketAddr, tls: bool) {
+        let more = (tls || local.is_some()).then(|| {
+            Box::new(More {
+                local,
+                tls: OnceLock::new(),
+            })
+        });
         // Set once: an outgoing connection that tries several addresses connects to one.
-        let _again = self.addrs.set(Addrs { peer, local });
+        let _again = self.addrs.set(Addrs { peer, more });
+    }
+
+    /// The TLS handshake is over.
+    pub(crate) fn secured(&self, info: TlsInfo) {
+        if let Some(more) = self.addrs.get().and_then(|addrs| addrs.more.as_deref()) {
+            let _once = more.tls.set(info);
+        }
+    }
+
+    pub(crate) fn tls(&self) -> Option<&TlsInfo> {
+        self.addrs.get()?.more.as_ref()?.tls.get()
     }
 
     pub(crate) fn set_blocked(&self, blocked: bool) {
@@ -374,6 +400,12 @@ impl Shared {
         let only = queue.pieces.take_only()?;
         queue.told = false;
         Some(only)
+    }
+
+    /// The driver looks, and takes nothing: what comes from now on is told again.
+    pub(crate) fn look(&self) {
+        self.watched.store(false, Ordering::Relaxed);
+        self.queue().told = false;
     }
 
     pub(crate) fn take(&self) -> (Taken, Option<Shut>) {
@@ -479,7 +511,7 @@ impl MetaPort for Shared {
 
     fn inspect(&self) -> Inspection {
         let owner = self.group.scope.name_of(self.owner);
-        vec![
+        let mut items = vec![
             ("local", self.local_addr().to_string()),
             ("remote", self.peer_addr().to_string()),
             (
@@ -491,7 +523,11 @@ impl MetaPort for Shared {
             ("queued", self.queued().to_string()),
             ("paused", self.is_paused().to_string()),
             ("throttled", self.is_throttled().to_string()),
-        ]
+        ];
+        if let Some(tls) = self.tls() {
+            items.push(("tls", tls.to_string()));
+        }
+        items
     }
 }
 

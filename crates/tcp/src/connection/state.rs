@@ -5,6 +5,7 @@
 
 mod ending;
 mod reading;
+mod secure;
 mod writing;
 
 use std::collections::VecDeque;
@@ -12,14 +13,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use socktree_buffer::ReadBuffer;
 use socktree_codec::Decoder;
 use socktree_kernel::{MetaLife, Receipt, Sink};
 use socktree_reactor::{Os, SourceIo, Token};
 
+pub(crate) use self::secure::Asked;
+use self::secure::Secure;
 use crate::conn::Conn;
 use crate::connection::Shared;
 use crate::event::{DisconnectReason, TcpEvent};
 use crate::options::{ConnectionOptions, MESSAGE_OVERHEAD};
+
+/// Where a worker's connections are read into, one after the other.
+pub(crate) struct Buffers {
+    /// What messages are cut from.
+    pub(crate) plain: ReadBuffer,
+    /// What TLS makes that of; without a block until the first such connection.
+    pub(crate) sealed: ReadBuffer,
+}
 
 /// What is to become of a connection after a step.
 #[must_use]
@@ -58,6 +70,8 @@ impl Hold {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Connecting,
+    /// Connected, and the TLS handshake is under way.
+    Handshaking,
     Open,
     /// To be closed as soon as what was written is handed over.
     Closing,
@@ -98,6 +112,8 @@ pub(crate) struct Connection {
     /// `None` once the owner has been told of the end.
     life: Option<MetaLife>,
     decoder: Decoder,
+    /// `None` without TLS.
+    secure: Option<Box<Secure>>,
     pressure: Option<Box<Pressure>>,
     /// Credit in use: bytes delivered and not yet handled, with their overhead.
     in_use: u32,
@@ -127,6 +143,7 @@ impl Connection {
             sink: birth.sink,
             life: Some(birth.life),
             decoder,
+            secure: None,
             pressure: None,
             in_use: 0,
             hold: 0,
@@ -189,6 +206,15 @@ impl Connection {
         }
     }
 
+    /// The connection is over.
+    pub(crate) fn end(&mut self, reason: DisconnectReason) {
+        if self.is_handshaking() {
+            self.handshake_over(reason);
+        } else {
+            self.tell_end(reason, false);
+        }
+    }
+
     /// The last the owner hears. The alias is gone when its watchers are told, and the handle
     /// takes no bytes any more.
     pub(crate) fn tell_end(&mut self, reason: DisconnectReason, failed_to_connect: bool) {
@@ -227,7 +253,7 @@ impl Connection {
                 .flatten()
                 .min()
         });
-        io.set_deadline(first);
+        io.set_deadline(first.into_iter().chain(self.handshake_deadline()).min());
     }
 
     /// Gives the memory back when the pressure is gone.

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socktree_kernel::{MetaExit, MetaLife, Reason};
+use socktree_kernel::{MetaExit, MetaLife, Pid, Reason};
 use socktree_reactor::{Os, RegisterError, Token};
 
-use crate::connection::{Birth, Connection, Shared};
+use crate::connection::{Asked, Birth, Connection, Fate, Shared};
 use crate::driver::{Accepted, Command, Listening, Owned, TcpDriver};
 use crate::event::DisconnectReason;
 use crate::node::TcpHandle;
@@ -40,6 +40,7 @@ impl<O: Os> TcpDriver<O> {
                 if let Some(why) = server.begin(token) {
                     self.close_listener(token, why);
                 }
+                self.poll_certs(token);
             }
             Err(RegisterError { error, data }) => {
                 if let Owned::Listener(listening) = data {
@@ -142,13 +143,23 @@ impl<O: Os> TcpDriver<O> {
         let owner = sink.pid();
         let shared = Arc::new(Shared::new(alias, owner, group));
         let local = self.local_addr(&accepted.stream, server);
-        shared.connected(local, *peer);
+        shared.connected(local, *peer, server.certs().is_some());
         let registered = server.scope.register(alias, Arc::clone(&shared) as _);
         let life = registered.and_then(|mut life| life.bind(owner).map(|()| life));
         let Ok(life) = life else {
             // The owner has just ended, and nobody was told yet: somebody else can have it.
             let _paused_by_the_listener = self.place(accepted);
             return;
+        };
+        let session = match accepted.server.certs() {
+            None => None,
+            Some(certs) => {
+                let certs = certs.clone();
+                match self.handshake_session(&accepted.server, &certs) {
+                    Some(session) => Some(session),
+                    None => return self.turn_away(accepted, owner, life),
+                }
+            }
         };
         let Accepted { stream, server, .. } = accepted;
         if let Some(at_most) = shared.group().options.user_timeout {
@@ -170,10 +181,19 @@ impl<O: Os> TcpDriver<O> {
                 let exit = shared.begin(token);
                 // Nothing is read before the next event is asked for, so this comes first. And
                 // the owner may have written by then, on another thread.
-                self.with(token, |connection, io| {
-                    connection.announce(io);
-                    connection.flush(io)
-                });
+                match session {
+                    None => self.with(token, |connection, io| {
+                        connection.announce(io);
+                        connection.flush(io)
+                    }),
+                    Some(session) => {
+                        self.with(token, |connection, io| {
+                            connection.begin_handshake(io, session, Asked::default());
+                            Fate::Lives
+                        });
+                        self.handshake_begun(token);
+                    }
+                }
                 if let Some(why) = exit {
                     self.exit(token, *why);
                 }
@@ -183,8 +203,26 @@ impl<O: Os> TcpDriver<O> {
                 if let Owned::Connection(mut connection) = data {
                     connection.end_silently(&DisconnectReason::from_io(&error));
                 }
+                server.dismiss(owner);
             }
         }
+    }
+
+    /// Closes a connection for whose handshake there is no place.
+    fn turn_away(&mut self, accepted: Accepted<O>, owner: Pid, life: MetaLife) {
+        let Accepted {
+            stream,
+            peer,
+            server,
+            ..
+        } = accepted;
+        server.crowded_out(peer);
+        life.end(&DisconnectReason::Closed.to_exit());
+        server.dismiss(owner);
+        server.count_refused();
+        drop(stream);
+        self.reactor.descriptor_freed();
+        self.descriptor_freed();
     }
 
     /// Our address; `None` for the one that the server listens on, which needs no asking.

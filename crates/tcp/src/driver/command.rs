@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use socktree_kernel::{Alias, MetaLife};
 use socktree_reactor::{Os, Token};
+use socktree_tls::ClientTls;
 
 use crate::connection::{Birth, Tell};
 use crate::endpoint::Endpoint;
@@ -31,6 +32,10 @@ pub(crate) enum Command<O: Os> {
     LookFor(Alias),
     /// These addresses belong to the name that a connection is to be made to.
     LookedUp(Alias, io::Result<Vec<SocketAddr>>),
+    /// Look at the certificates of this listener.
+    PollCerts(Token),
+    /// That was done.
+    CertsPolled(Token),
     /// Accept again, after a pause for the owners.
     Accept(Token),
 }
@@ -49,6 +54,7 @@ pub(crate) struct Attempt {
     pub(crate) birth: Birth,
     pub(crate) endpoint: Endpoint,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) tls: Option<ClientTls>,
     /// Whoever waits for the outcome; without one the owner gets an event.
     pub(crate) tell: Option<SyncSender<Result<(), DisconnectReason>>>,
 }

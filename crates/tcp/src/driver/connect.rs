@@ -6,8 +6,9 @@ use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use socktree_reactor::{Os, RegisterError, SourceMut, Token};
+use socktree_tls::{ClientTls, TlsError};
 
-use crate::connection::{Connection, Shared};
+use crate::connection::{Asked, Connection, Shared};
 use crate::driver::{Attempt, Owned, TcpDriver};
 use crate::event::DisconnectReason;
 
@@ -17,10 +18,26 @@ pub(crate) struct Connecting {
     /// In reverse order: the next is the last.
     left: Vec<SocketAddr>,
     deadline: Option<Instant>,
+    /// What speaks TLS, and with whom.
+    tls: Option<(ClientTls, Box<str>)>,
     tell: Option<SyncSender<Result<(), DisconnectReason>>>,
 }
 
 impl Connecting {
+    /// One that has nothing left to try.
+    fn over(
+        connection: Connection,
+        tell: Option<SyncSender<Result<(), DisconnectReason>>>,
+    ) -> Self {
+        Self {
+            connection,
+            left: Vec::new(),
+            deadline: None,
+            tls: None,
+            tell,
+        }
+    }
+
     /// Whether the owner has given it up.
     pub(super) fn is_given_up(&self) -> bool {
         self.connection.shared.is_given_up()
@@ -67,12 +84,14 @@ impl<O: Os> TcpDriver<O> {
             birth,
             endpoint,
             deadline,
+            tls,
             tell,
         } = attempt;
         let mut connecting = Box::new(Connecting {
             connection: Connection::new(birth),
             left: Vec::new(),
             deadline,
+            tls: tls.map(|tls| (tls, endpoint.host().into())),
             tell,
         });
         let Some(addr) = endpoint.literal() else {
@@ -135,6 +154,7 @@ impl<O: Os> TcpDriver<O> {
     }
 
     pub(super) fn connected(&mut self, token: Token) {
+        let now = self.reactor.now();
         let Some(SourceMut { data, mut io }) = self.reactor.source(token) else {
             return;
         };
@@ -151,6 +171,8 @@ impl<O: Os> TcpDriver<O> {
         };
         let Connecting {
             mut connection,
+            deadline,
+            tls,
             tell,
             ..
         } = *connecting;
@@ -163,25 +185,35 @@ impl<O: Os> TcpDriver<O> {
                 None => Ok(()),
             });
         match addrs.and_then(|addrs| configured.map(|()| addrs)) {
-            Ok((local, peer)) => connection.shared.connected(Some(local), peer),
+            Ok((local, peer)) => connection
+                .shared
+                .connected(Some(local), peer, tls.is_some()),
             Err(error) => {
                 // Reset between the handshake and here: then it never was.
-                let left = Vec::new();
-                *data = Owned::Connecting(Box::new(Connecting {
-                    connection,
-                    left,
-                    deadline: None,
-                    tell,
-                }));
+                *data = Owned::Connecting(Box::new(Connecting::over(connection, tell)));
                 return self.end(token, DisconnectReason::from_io(&error));
             }
         }
-        connection.announce(&mut io);
-        *data = Owned::Connection(Box::new(connection));
-        if let Some(tell) = tell {
-            let _nobody_waits = tell.send(Ok(()));
+        let session = tls.map(|(tls, host)| tls.session(&host, now)).transpose();
+        match session {
+            Ok(Some(session)) => {
+                let asked = Asked { by: deadline, tell };
+                connection.begin_handshake(&mut io, session, asked);
+            }
+            Ok(None) => {
+                connection.announce(&mut io);
+                if let Some(tell) = tell {
+                    let _nobody_waits = tell.send(Ok(()));
+                }
+            }
+            Err(error) => {
+                *data = Owned::Connecting(Box::new(Connecting::over(connection, tell)));
+                let error = TlsError::from(error);
+                return self.end(token, DisconnectReason::Tls(Arc::new(error)));
+            }
         }
-        // What was written before the connection was there.
+        *data = Owned::Connection(Box::new(connection));
+        // What was written before the connection was there, or a handshake's first words.
         self.with(token, |connection, io| connection.flush(io));
     }
 }

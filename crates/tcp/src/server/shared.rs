@@ -5,13 +5,17 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use socktree_kernel::{
-    Alias, Envelope, Inspection, MetaExit, MetaPort, MetaScope, SendError, Source, WorkerId,
+    Alias, Envelope, Inspection, MetaExit, MetaPort, MetaScope, Pid, Reason, SendError, Source,
+    WorkerId,
 };
 use socktree_reactor::Token;
+use socktree_tls::{CertManager, TlsError};
 
 use crate::connection::{Group, Station, Tell};
+use crate::event::DisconnectReason;
 use crate::options::ConnectionOptions;
 use crate::route::{OwnerSink, Route};
+use crate::server::handshakes::{CROWDED_OUT, Handshakes};
 
 pub(crate) struct ServerShared {
     alias: Alias,
@@ -25,6 +29,8 @@ pub(crate) struct ServerShared {
     connections: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
+    certs: Option<CertManager>,
+    pub(crate) handshakes: Handshakes,
 }
 
 /// What connections of one worker share, by worker, made when the first of them comes.
@@ -49,6 +55,7 @@ impl ServerShared {
         scope: MetaScope,
         options: ConnectionOptions,
         route: Route,
+        certs: Option<CertManager>,
     ) -> Self {
         Self {
             alias,
@@ -62,6 +69,8 @@ impl ServerShared {
             connections: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            certs,
+            handshakes: Handshakes::default(),
         }
     }
 
@@ -83,6 +92,41 @@ impl ServerShared {
         let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
         listener.token = Some(token);
         listener.early_exit.take()
+    }
+
+    /// What it speaks TLS with, if it does.
+    pub(crate) fn certs(&self) -> Option<&CertManager> {
+        self.certs.as_ref()
+    }
+
+    /// A connection has ended before its handshake was over.
+    pub(crate) fn handshake_failed(&self, peer: SocketAddr, reason: &DisconnectReason) {
+        let kind = match reason {
+            // Not the peer's doing.
+            DisconnectReason::Closed
+            | DisconnectReason::Aborted
+            | DisconnectReason::OwnerDown
+            | DisconnectReason::ParentDown => return,
+            DisconnectReason::Tls(error) => error.label(),
+            _ => TlsError::Abandoned.label(),
+        };
+        let who = (self.alias, peer);
+        self.handshakes.failed(who, kind, reason, self.scope.now());
+    }
+
+    /// A connection's handshake has to make room for others.
+    pub(crate) fn crowded_out(&self, peer: SocketAddr) {
+        let why = "too many handshakes are under way";
+        let who = (self.alias, peer);
+        self.handshakes
+            .failed(who, CROWDED_OUT, &why, self.scope.now());
+    }
+
+    /// Ends the process that was started for a connection that comes to nothing.
+    pub(crate) fn dismiss(&self, owner: Pid) {
+        if let Route::PerConnection(_) = self.route {
+            self.scope.exit(owner, Reason::Shutdown);
+        }
     }
 
     /// Who is to own the next connection.
@@ -169,11 +213,18 @@ impl MetaPort for ServerShared {
         let local = self
             .local()
             .map_or_else(String::new, |addr| addr.to_string());
-        vec![
+        let mut items = vec![
             ("listener", local),
             ("connections", self.connections().to_string()),
             ("accepted", self.accepted().to_string()),
             ("refused", self.refused().to_string()),
-        ]
+        ];
+        if self.certs.is_some() {
+            let failed = self.handshakes.by_kind();
+            let failed: Vec<_> = failed.iter().map(|(k, n)| format!("{k}: {n}")).collect();
+            items.push(("handshakes", self.handshakes.count().to_string()));
+            items.push(("failed handshakes", failed.join(", ")));
+        }
+        items
     }
 }

@@ -1,5 +1,6 @@
 //! What a manager reports.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use super::ServeFor;
@@ -60,4 +61,24 @@ pub struct CertStatus {
     pub not_before: SystemTime,
     /// The last second in which it is valid.
     pub not_after: SystemTime,
+}
+
+impl fmt::Display for CertEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reloaded { which, .. } => write!(f, "a new certificate {which}"),
+            Self::ReloadFailed { which, error } => {
+                write!(f, "the new certificate {which} is refused: {error}")
+            }
+            Self::ExpiresSoon { names, .. } => {
+                write!(f, "the certificate for {names:?} expires soon")
+            }
+            Self::Expired { names, .. } => {
+                write!(
+                    f,
+                    "the certificate for {names:?} has expired, and is still served"
+                )
+            }
+        }
+    }
 }

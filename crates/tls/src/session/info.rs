@@ -1,5 +1,7 @@
 //! What a handshake has agreed on.
 
+use std::fmt;
+
 use rustls::pki_types::CertificateDer;
 use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 
@@ -49,5 +51,25 @@ impl TlsInfo {
             peer_certificates,
             resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
         })
+    }
+}
+
+impl fmt::Display for TlsInfo {
+    /// Version, cipher suite and what else there is to say in one line, without the certificates.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.version, self.cipher_suite)?;
+        if let Some(name) = &self.server_name {
+            write!(f, ", for {name:?}")?;
+        }
+        if let Some(alpn) = &self.alpn {
+            write!(f, ", ALPN {}", alpn.escape_ascii())?;
+        }
+        if self.verified {
+            f.write_str(", peer verified")?;
+        }
+        if self.resumed {
+            f.write_str(", resumed")?;
+        }
+        Ok(())
     }
 }

@@ -33,6 +33,9 @@ impl Connection {
                     };
                     return self.answered(DisconnectReason::Truncated { pending });
                 }
+                if self.secure.as_ref().is_some_and(|s| s.is_truncated()) {
+                    return self.answered(DisconnectReason::Truncated { pending: 0 });
+                }
                 if self.options().half_open && !self.fin_sent {
                     if !std::mem::replace(&mut self.eof_told, true) {
                         let conn = self.conn();
@@ -102,11 +105,16 @@ impl Connection {
         if self.pressure().linger.is_none() {
             self.set_linger(io);
         }
+        let handshaking = self.is_handshaking();
         self.phase = Phase::Lingering;
         if self.fin_sent {
             self.wait_for_peers_end(io);
         }
-        self.tell_end(reason, false);
+        if handshaking {
+            self.handshake_over(reason);
+        } else {
+            self.tell_end(reason, false);
+        }
     }
 
     /// The meta-process has to end now, in good order: what was written still goes out.
@@ -116,31 +124,42 @@ impl Connection {
         reason: DisconnectReason,
     ) -> Fate {
         match self.phase {
-            Phase::Connecting => return Fate::Ends(reason),
+            Phase::Connecting | Phase::Handshaking => return Fate::Ends(reason),
             // When a node stops, parent and owner end together, and each tells it.
             Phase::Lingering => return Fate::Lives,
             Phase::Open | Phase::Closing => {}
         }
         let (taken, _shut) = self.shared.take();
         let nothing_new = matches!(taken, Taken::Nothing);
-        if let Err(error) = self.send(io, taken) {
-            return Fate::Ends(DisconnectReason::from_io(&error));
+        if let Err(failed) = self.send(io, taken) {
+            return Fate::Ends(failed);
         }
         self.fin_wanted = true;
-        if !self.is_blocked() && (self.eof || nothing_new && self.is_quiet(io)) {
-            return Fate::Ends(reason);
-        }
+        let no_need_to_wait = self.eof || nothing_new && self.is_quiet(io);
         if !self.is_blocked() && !self.fin_sent {
-            self.fin_sent = true;
-            if io.shutdown_write().is_err() {
-                return Fate::Ends(reason);
+            match self.say_goodbye(io) {
+                Ok(true) if no_need_to_wait => return Fate::Ends(reason),
+                Ok(true) => {
+                    self.fin_sent = true;
+                    if io.shutdown_write().is_err() {
+                        return Fate::Ends(reason);
+                    }
+                }
+                Ok(false) => {}
+                Err(failed) => return Fate::Ends(failed),
             }
+        }
+        if !self.is_blocked() && no_need_to_wait {
+            return Fate::Ends(reason);
         }
         Fate::Lingers(reason)
     }
 
     /// The deadline has passed: one of ours is over.
-    pub(crate) fn deadline<O: Os, C>(&self, io: &mut SourceIo<'_, O, C>, now: Instant) -> Fate {
+    pub(crate) fn deadline<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, now: Instant) -> Fate {
+        if self.is_handshaking() {
+            return self.handshake_late(io, now);
+        }
         let Some(pressure) = &self.pressure else {
             return Fate::Lives;
         };
@@ -188,7 +207,8 @@ impl Connection {
     /// that is why an owner's own close always waits for the peer's end.
     pub(super) fn is_quiet<O: Os, C>(&self, io: &SourceIo<'_, O, C>) -> bool {
         let held = self.held_at_close | self.hold & !Hold::DONE;
-        !io.is_readable() && held == 0 && self.in_use == 0 && self.decoder.pending() == 0
+        let inside = self.secure.as_ref().is_some_and(|s| s.has_more());
+        !io.is_readable() && !inside && held == 0 && self.in_use == 0 && self.decoder.pending() == 0
     }
 
     pub(super) fn end_if_eof(&self, reason: DisconnectReason) -> Fate {

@@ -9,7 +9,7 @@ use socktree_codec::{Decoder, FrameError, Framing};
 use socktree_kernel::{Receipt, SendError};
 use socktree_reactor::{Os, ReadOutcome, SourceIo};
 
-use super::{Connection, Fate, Hold, Phase};
+use super::{Buffers, Connection, Fate, Hold, Phase};
 use crate::connection::Tell;
 use crate::event::{DisconnectReason, TcpEvent};
 use crate::options::{MESSAGE_OVERHEAD, Overflow};
@@ -27,38 +27,52 @@ impl Connection {
     pub(crate) fn read<O: Os, C>(
         &mut self,
         io: &mut SourceIo<'_, O, C>,
-        buffer: &mut ReadBuffer,
+        buffers: &mut Buffers,
     ) -> Fate {
+        if self.secure.is_some() {
+            return self.read_sealed(io, buffers);
+        }
+        let buffer = &mut buffers.plain;
         let spare = buffer.spare_mut();
         let room = spare.len();
         match io.read(spare) {
-            Ok(ReadOutcome::Data(n)) => {
-                buffer.set_filled(n);
-                self.shared.count_received(n);
-                if self.phase != Phase::Open {
-                    return self.discard(n);
-                }
-                let fate = if self.decoder.framing().is_raw() {
-                    let data = buffer.take(0..n);
-                    self.deliver(io, data)
-                } else {
-                    // A framer may be the user's: what it breaks is this connection alone.
-                    catch_unwind(AssertUnwindSafe(|| self.take_in(io, buffer)))
-                        .unwrap_or(Fate::Ends(DisconnectReason::FramerPanicked))
-                };
-                match fate {
-                    Fate::Lives if n == room => Fate::Hot,
-                    fate => fate,
-                }
-            }
-            Ok(ReadOutcome::Eof) => {
-                self.eof = true;
-                self.hold_reads(io, Hold::DONE);
-                self.half_closed(io)
-            }
+            Ok(ReadOutcome::Data(n)) => match self.received(io, buffer, n) {
+                Fate::Lives if n == room => Fate::Hot,
+                fate => fate,
+            },
+            Ok(ReadOutcome::Eof) => self.peer_ended(io),
             Ok(ReadOutcome::WouldBlock) => Fate::Lives,
             Err(error) => Fate::Ends(self.broken(DisconnectReason::from_io(&error))),
         }
+    }
+
+    /// Makes messages of the first `n` bytes of the buffer.
+    #[inline(always)]
+    pub(super) fn received<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        buffer: &mut ReadBuffer,
+        n: usize,
+    ) -> Fate {
+        buffer.set_filled(n);
+        self.shared.count_received(n);
+        if self.phase != Phase::Open {
+            return self.discard(n);
+        }
+        if self.decoder.framing().is_raw() {
+            let data = buffer.take(0..n);
+            return self.deliver(io, data);
+        }
+        // A framer may be the user's: what it breaks is this connection alone.
+        catch_unwind(AssertUnwindSafe(|| self.take_in(io, buffer)))
+            .unwrap_or(Fate::Ends(DisconnectReason::FramerPanicked))
+    }
+
+    /// Nothing more will come from the peer.
+    pub(super) fn peer_ended<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        self.eof = true;
+        self.hold_reads(io, Hold::DONE);
+        self.half_closed(io)
     }
 
     pub(super) fn discard(&mut self, bytes: usize) -> Fate {

@@ -12,7 +12,7 @@ use crate::event::{DisconnectReason, TcpEvent};
 
 /// The most pieces handed to one `writev(2)`; Linux takes 1024, and above a few dozen nothing is
 /// won any more.
-const MAX_SLICES: usize = 64;
+pub(super) const MAX_SLICES: usize = 64;
 
 impl Connection {
     /// Hands over what was written, and does what was asked to follow it.
@@ -46,7 +46,7 @@ impl Connection {
     ) -> Fate {
         match outcome {
             Ok(outcome) => self.keep_rest(io, answer, outcome),
-            Err(error) => return self.write_failed(io, &error),
+            Err(error) => return self.write_failed(io, DisconnectReason::from_io(&error)),
         }
         self.flushed(io)
     }
@@ -59,19 +59,23 @@ impl Connection {
             && !self.fin_wanted
             && self.hold & Hold::WRITES == 0
             && self.pressure.is_none()
+            && self.secure.is_none()
             && !self.shared.is_throttled()
     }
 
     #[inline(never)]
     fn hand_over<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        if self.is_handshaking() {
+            return self.flush_handshake(io);
+        }
         let (taken, shut) = self.shared.take();
         if let Some(shut) = shut
             && let Some(fate) = self.shut(io, shut)
         {
             return fate;
         }
-        if let Err(error) = self.send(io, taken) {
-            return self.write_failed(io, &error);
+        if let Err(reason) = self.send(io, taken) {
+            return self.write_failed(io, reason);
         }
         if self.shared.is_throttled() && self.shared.release_throttled() {
             let conn = self.conn();
@@ -104,6 +108,10 @@ impl Connection {
 
     /// The system has room again.
     pub(crate) fn writable<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        if self.secure.is_some() {
+            // What waits for the session goes on with whatever is new.
+            return self.flush(io);
+        }
         let waiting = self
             .pressure
             .as_mut()
@@ -111,7 +119,7 @@ impl Connection {
         if let Some(sending) = waiting
             && let Err(error) = self.send_all(io, sending)
         {
-            return self.write_failed(io, &error);
+            return self.write_failed(io, DisconnectReason::from_io(&error));
         }
         self.flush(io)
     }
@@ -122,9 +130,11 @@ impl Connection {
     pub(super) fn write_failed<O: Os, C>(
         &mut self,
         io: &mut SourceIo<'_, O, C>,
-        error: &io::Error,
+        reason: DisconnectReason,
     ) -> Fate {
-        let reason = DisconnectReason::from_io(error);
+        if let Some(secure) = &mut self.secure {
+            secure.cut();
+        }
         if self.phase != Phase::Open || self.eof {
             return Fate::Ends(reason);
         }
@@ -152,6 +162,7 @@ impl Connection {
         self.pressure
             .as_ref()
             .is_some_and(|p| !p.sending.is_empty())
+            || self.secure.as_ref().is_some_and(|s| s.has_output())
     }
 
     /// Hands over the newest pieces, behind those that still wait.
@@ -159,18 +170,26 @@ impl Connection {
         &mut self,
         io: &mut SourceIo<'_, O, C>,
         taken: Taken,
-    ) -> io::Result<()> {
-        match taken {
-            Taken::Nothing => {}
-            Taken::One(piece) if self.is_blocked() => self.pressure().sending.push_back(piece),
-            Taken::Several(pieces) if self.is_blocked() => self.pressure().sending.extend(pieces),
-            Taken::One(piece) => {
-                let outcome = io.write(&piece)?;
-                self.keep_rest(io, piece, outcome);
-            }
-            Taken::Several(pieces) => return self.send_all(io, pieces),
+    ) -> Result<(), DisconnectReason> {
+        if self.secure.is_some() {
+            return self.seal(io, taken);
         }
-        Ok(())
+        let sent = match taken {
+            Taken::Nothing => Ok(()),
+            Taken::One(piece) if self.is_blocked() => {
+                self.pressure().sending.push_back(piece);
+                Ok(())
+            }
+            Taken::Several(pieces) if self.is_blocked() => {
+                self.pressure().sending.extend(pieces);
+                Ok(())
+            }
+            Taken::One(piece) => io
+                .write(&piece)
+                .map(|outcome| self.keep_rest(io, piece, outcome)),
+            Taken::Several(pieces) => self.send_all(io, pieces),
+        };
+        sent.map_err(|error| DisconnectReason::from_io(&error))
     }
 
     /// Keeps what the system did not take.
@@ -263,6 +282,11 @@ impl Connection {
             return Fate::Ends(DisconnectReason::Closed);
         }
         if (self.fin_wanted || self.phase == Phase::Closing) && !self.fin_sent {
+            match self.say_goodbye(io) {
+                Ok(true) => {}
+                Ok(false) => return Fate::Lives,
+                Err(reason) => return Fate::Ends(reason),
+            }
             self.fin_sent = true;
             if let Err(error) = io.shutdown_write() {
                 return Fate::Ends(DisconnectReason::from_io(&error));
@@ -270,7 +294,7 @@ impl Connection {
             self.wait_for_peers_end(io);
         }
         match self.phase {
-            Phase::Connecting => Fate::Lives,
+            Phase::Connecting | Phase::Handshaking => Fate::Lives,
             Phase::Lingering => self.end_if_eof(DisconnectReason::Closed),
             Phase::Closing => Fate::Lingers(DisconnectReason::Closed),
             Phase::Open if self.eof => self.half_closed(io),
@@ -280,7 +304,7 @@ impl Connection {
 }
 
 /// Drops the first `n` bytes of a sequence of pieces.
-fn drop_front(pieces: &mut VecDeque<Bytes>, mut n: usize) {
+pub(super) fn drop_front(pieces: &mut VecDeque<Bytes>, mut n: usize) {
     while n > 0 {
         let Some(first) = pieces.front_mut() else {
             return;

@@ -1,0 +1,57 @@
+//! Certificates that are looked at from time to time, while a listener serves them.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use socktree_reactor::{Os, Token};
+use socktree_tls::CertEvent;
+
+use crate::driver::{Command, Owned, TcpDriver};
+
+/// The least time between two looks, whatever the manager says.
+const NOT_BEFORE: Duration = Duration::from_millis(100);
+
+impl<O: Os> TcpDriver<O> {
+    /// Has watched files read and dates checked, on a thread of its own: a disk may take its time,
+    /// and the loop must not.
+    pub(super) fn poll_certs(&mut self, listener: Token) {
+        let Some(Owned::Listener(listening)) = self.reactor.data(listener) else {
+            return;
+        };
+        let Some(certs) = listening.server.certs().cloned() else {
+            return;
+        };
+        let now = self.reactor.now();
+        let line = Arc::clone(&self.line);
+        let alias = listening.server.alias();
+        let started = thread::Builder::new()
+            .name("socktree-certs".into())
+            .spawn(move || {
+                for event in certs.poll(now) {
+                    match event {
+                        CertEvent::Reloaded { .. } => log::info!("{alias}: {event}"),
+                        CertEvent::ExpiresSoon { .. } => log::warn!("{alias}: {event}"),
+                        _ => log::error!("{alias}: {event}"),
+                    }
+                }
+                // A driver that has gone has closed the listener.
+                let _gone = line.post(Command::CertsPolled(listener));
+            });
+        if let Err(error) = started {
+            log::warn!("{alias}: no thread to look at the certificates: {error}");
+            self.certs_polled(listener);
+        }
+    }
+
+    pub(super) fn certs_polled(&mut self, listener: Token) {
+        let Some(Owned::Listener(listening)) = self.reactor.data(listener) else {
+            return;
+        };
+        let due = listening.server.certs().and_then(|certs| certs.next_poll());
+        let soonest = self.reactor.after(NOT_BEFORE);
+        if let Some(at) = due.max(soonest) {
+            self.reactor.schedule(at, Command::PollCerts(listener));
+        }
+    }
+}
