@@ -198,7 +198,7 @@ impl<R> TcpServer<R> {
     /// use socktree_tls::{CertManager, ServeFor};
     ///
     /// let certs = CertManager::builder()
-    ///     .pem_files(ServeFor::Default, "cert.pem", "key.pem")
+    ///     .files(ServeFor::Default, "cert.pem", "key.pem")
     ///     .build()?;
     /// let server = TcpServer::bind("127.0.0.1:7443").tls(&certs);
     /// # drop(server);
