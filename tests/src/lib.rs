@@ -11,6 +11,7 @@ mod probe;
 mod process;
 mod random;
 mod served;
+mod tls;
 mod tool;
 mod until;
 
@@ -20,5 +21,6 @@ pub use probe::{Ask, Do, Ear, Notice, Probe, Said, Watch};
 pub use process::Process;
 pub use random::Random;
 pub use served::Served;
+pub use tls::{Authority, TlsPeer};
 pub use tool::{number, run_tool, start_tool};
 pub use until::{DEADLINE, until};

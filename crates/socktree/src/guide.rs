@@ -101,6 +101,33 @@
 //! ends; a worker that is restarted under the same name gets new connections only, and never a
 //! message of one that it has not seen.
 //!
+//! # TLS
+//!
+//! [`TcpServer::tls`](crate::TcpServer::tls) takes a [`CertManager`](crate::CertManager), a handle
+//! that several servers can share. It may hold certificates for many names, and replaces them while
+//! the servers run: by hand, or out of files that are looked at every ten seconds.
+//! [`TcpConnection::tls`](crate::TcpConnection::tls) takes a [`ClientTls`](crate::ClientTls), which
+//! trusts what the system trusts unless told otherwise.
+//!
+//! ```
+//! use socktree::{ClientAuth, CertManager, CertError, Roots, ServeFor};
+//!
+//! /// Only clients with a certificate of this authority may come in.
+//! fn certs() -> Result<CertManager, CertError> {
+//!     CertManager::builder()
+//!         .files(ServeFor::Default, "cert.pem", "key.pem")
+//!         .files(ServeFor::Name("*.example.org".into()), "wild.pem", "wild-key.pem")
+//!         .client_auth(ClientAuth::required(Roots::from_pem_file("clients.pem")?))
+//!         .alpn(["echo/1"])
+//!         .build()
+//! }
+//! # let _ = certs;
+//! ```
+//!
+//! The owner hears of a connection when its handshake is over; [`Conn::tls`](crate::Conn::tls) then
+//! says which name the client asked for, what was agreed on, and who it is. Handshakes that fail are
+//! counted by kind in [`ServerHandle::failed_handshakes`](crate::ServerHandle::failed_handshakes).
+//!
 //! # Handlers that take long
 //!
 //! Processes that share a worker take turns. A handler that computes or waits for long holds up the
