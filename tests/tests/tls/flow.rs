@@ -155,7 +155,7 @@ fn the_hard_mark_ends_a_peer_that_never_reads() {
     while conn.write(vec![1; 64 << 10]) != Written::Ended {}
     let reason = served.watch.ended();
     assert!(
-        matches!(reason, DisconnectReason::SlowConsumer { queued } if queued <= 1 << 20),
+        matches!(reason, DisconnectReason::SlowConsumer { .. }),
         "{reason:?}"
     );
     drop(peer);
