@@ -51,8 +51,14 @@ impl Watchdog {
     }
 
     /// A process is about to run. The caller has just published its progress.
-    pub(crate) fn notice(&self) {
-        fence(Ordering::SeqCst);
+    ///
+    /// The fence is for the first run of a worker's turn. Between that and the next ones there is
+    /// no time in which the watchdog could look [`QUIET_LOOKS`] times and fall asleep.
+    #[inline]
+    pub(crate) fn notice(&self, is_first: bool) {
+        if is_first {
+            fence(Ordering::SeqCst);
+        }
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
             // Under the lock, or the ring could fall between the watchdog's look and its wait.
             let _stopped = lock(&self.stopped);

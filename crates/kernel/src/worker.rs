@@ -84,6 +84,11 @@ pub(crate) struct Worker {
     watchdog: Arc<Watchdog>,
 }
 
+thread_local! {
+    /// The worker that this thread drives, or has driven until just now: its key, or 0.
+    static AT_THE_WHEEL: Cell<usize> = const { Cell::new(0) };
+}
+
 /// How a thread's time as driver of a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drive {
@@ -138,8 +143,21 @@ impl Worker {
     /// Puts a process on the run queue. Exactly one thread does so for each time a process
     /// becomes runnable.
     pub(crate) fn schedule(&self, process: Arc<dyn AnyProcess>) {
+        let at_the_wheel = AT_THE_WHEEL.get() == self.key();
+        // In a handler of this worker's, the core is free: no need for an inbox and a wake-up, and
+        // none for this thread to be still the one that drives. Who does looks at the run queue
+        // again before it sleeps, which it does with the core locked.
+        if at_the_wheel && let Ok(mut core) = self.core.try_lock() {
+            core.run_queue.push_back(process);
+            return;
+        }
         lock(&self.inbox).runnable.push(process);
         self.announce();
+    }
+
+    /// Tells workers apart, those of other nodes included.
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     fn announce(&self) {
@@ -247,6 +265,13 @@ impl Worker {
 
     /// Drives the worker until the node stops or another thread takes over.
     pub(crate) fn drive(self: &Arc<Self>, epoch: u64) -> Drive {
+        struct Leave(usize);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                AT_THE_WHEEL.set(self.0);
+            }
+        }
+        let _leave = Leave(AT_THE_WHEEL.replace(self.key()));
         let mut core = lock(&self.core);
         if core.epoch != epoch {
             return Drive::Displaced;
@@ -271,7 +296,7 @@ impl Worker {
                 };
                 runs += 1;
                 drop(core);
-                let after = turn.run(&*process);
+                let after = turn.run(&*process, runs == 1);
                 let Some(regained) = self.regain(epoch) else {
                     turn.leave(process, after);
                     return Drive::Displaced;
@@ -338,9 +363,9 @@ impl Worker {
 }
 
 impl Turn<'_> {
-    fn run(&self, process: &dyn AnyProcess) -> After {
+    fn run(&self, process: &dyn AnyProcess, is_first: bool) -> After {
         self.advance();
-        self.worker.watchdog.notice();
+        self.worker.watchdog.notice(is_first);
         let after = process.run(self);
         if !self.is_displaced() {
             self.advance();
