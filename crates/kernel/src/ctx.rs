@@ -420,9 +420,8 @@ impl<'a, A: Actor> Ctx<'a, A> {
             return Err(RelationError::NotOwner(core.pid));
         }
         core.node.registry.remove_alias(alias);
-        core.node
-            .registry
-            .notify(&Target::Alias(alias), &Reason::Unregistered, None);
+        let registry = &core.node.registry;
+        registry.notify(alias, &Reason::Unregistered, None);
         Ok(())
     }
 

@@ -35,7 +35,7 @@ pub struct Name(Arc<str>);
 /// let by_name: Target = "counter".into();
 /// assert_eq!(by_name.to_string(), "'counter'");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(
     clippy::exhaustive_enums,
     reason = "these are all the kinds of address there are"

@@ -45,26 +45,35 @@ pub(crate) enum Signal {
     Inspect(Reply<Inspection>),
 }
 
-/// Messages that go before others, in a box because few processes ever get any.
-struct Ahead<M> {
+/// What few mailboxes ever have, in a box: messages that go before others, and those who wait for
+/// room.
+struct Seldom<M> {
     max: VecDeque<Entry<M>>,
     high: VecDeque<Entry<M>>,
+    waiters: Vec<RoomWaiter>,
 }
 
-impl<M> Ahead<M> {
-    fn new() -> Self {
+impl<M> Default for Seldom<M> {
+    fn default() -> Self {
         Self {
             max: VecDeque::new(),
             high: VecDeque::new(),
+            waiters: Vec::new(),
         }
     }
+}
 
+impl<M> Seldom<M> {
     fn pop(&mut self) -> Option<Entry<M>> {
         self.max.pop_front().or_else(|| self.high.pop_front())
     }
 
+    fn has_messages(&self) -> bool {
+        !self.max.is_empty() || !self.high.is_empty()
+    }
+
     fn is_empty(&self) -> bool {
-        self.max.is_empty() && self.high.is_empty()
+        !self.has_messages() && self.waiters.is_empty()
     }
 }
 
@@ -74,21 +83,72 @@ pub(crate) enum Urgent<M> {
     Message(Entry<M>),
 }
 
+/// What a run does next when it has handled all that it took.
+pub(crate) enum Next<M> {
+    /// Handle this; what had come after it is in the batch.
+    Message(Entry<M>),
+    /// Look at what goes before messages.
+    Urgent,
+    /// Nothing: the process is idle from now on, and the next push schedules it.
+    Rest,
+}
+
 /// The lanes, and whether the process is on a run queue or running.
 struct Lanes<M> {
+    /// The oldest ordinary message: most find the mailbox empty, and so need no buffer.
+    first: Option<Entry<M>>,
+    /// Those after it.
     main: VecDeque<Entry<M>>,
     control: VecDeque<Signal>,
-    ahead: Option<Box<Ahead<M>>>,
+    seldom: Option<Box<Seldom<M>>>,
     /// True from the push that found the process idle until a run finds all lanes empty: at most
     /// one run-queue entry exists for a process.
     scheduled: bool,
     closed: bool,
+    /// Somebody waits for room: nobody else finds any until then. Others would take each place that
+    /// becomes free before it.
+    reserved: bool,
     /// Messages ever pushed; with `handled` this gives the depth.
     pushed: u64,
-    /// How many messages may wait now: the capacity, or none at all while somebody waits for room.
-    /// Others would take each place that becomes free before it.
-    bound: u64,
-    waiters: Vec<RoomWaiter>,
+}
+
+impl<M> Lanes<M> {
+    #[inline(always)]
+    fn append(&mut self, entry: Entry<M>) {
+        self.pushed += 1;
+        if self.first.is_none() {
+            self.first = Some(entry);
+        } else {
+            self.main.push_back(entry);
+        }
+    }
+
+    fn seldom(&mut self) -> &mut Seldom<M> {
+        self.seldom.get_or_insert_default()
+    }
+
+    fn has_messages_ahead(&self) -> bool {
+        self.seldom
+            .as_ref()
+            .is_some_and(|seldom| seldom.has_messages())
+    }
+
+    /// Gives memory back that is not needed any more.
+    fn tidy(&mut self) {
+        if self.seldom.as_ref().is_some_and(|seldom| seldom.is_empty()) {
+            self.seldom = None;
+        }
+        if self.control.is_empty() && self.control.capacity() > KEPT_CAPACITY {
+            self.control = VecDeque::new();
+        }
+    }
+}
+
+/// What an ended process leaves in its mailbox.
+pub(crate) struct Left<I> {
+    pub(crate) messages: I,
+    pub(crate) signals: VecDeque<Signal>,
+    pub(crate) waiters: Vec<RoomWaiter>,
 }
 
 pub(crate) struct Mailbox<M> {
@@ -148,14 +208,14 @@ impl<M> Mailbox<M> {
         let capacity = capacity.map_or(u64::MAX, |n| n as u64);
         Self {
             lanes: Mutex::new(Lanes {
+                first: None,
                 main: VecDeque::new(),
                 control: VecDeque::new(),
-                ahead: None,
+                seldom: None,
                 scheduled: true,
                 closed: false,
+                reserved: false,
                 pushed: 0,
-                bound: capacity,
-                waiters: Vec::new(),
             }),
             urgent: AtomicBool::new(false),
             handled: AtomicU64::new(0),
@@ -186,8 +246,7 @@ impl<M> Mailbox<M> {
         }
         match converted(message) {
             Ok(message) => {
-                lanes.pushed += 1;
-                lanes.main.push_back(Entry {
+                lanes.append(Entry {
                     from,
                     receipt,
                     message,
@@ -215,8 +274,7 @@ impl<M> Mailbox<M> {
             return Err(SendError::Full(message));
         }
         let message = convert(message)?;
-        lanes.pushed += 1;
-        lanes.main.push_back(Entry {
+        lanes.append(Entry {
             from,
             receipt,
             message,
@@ -244,16 +302,17 @@ impl<M> Mailbox<M> {
             receipt: Receipt::NONE,
             message: convert(message)?,
         };
+        let lane = match priority {
+            Priority::Normal => {
+                lanes.append(entry);
+                return Ok(Pushed::now_scheduled(&mut lanes.scheduled));
+            }
+            Priority::High => &mut lanes.seldom().high,
+            Priority::Max => &mut lanes.seldom().max,
+        };
+        lane.push_back(entry);
         lanes.pushed += 1;
-        let new = || Box::new(Ahead::new());
-        match priority {
-            Priority::Normal => lanes.main.push_back(entry),
-            Priority::High => lanes.ahead.get_or_insert_with(new).high.push_back(entry),
-            Priority::Max => lanes.ahead.get_or_insert_with(new).max.push_back(entry),
-        }
-        if priority != Priority::Normal {
-            self.urgent.store(true, Ordering::Release);
-        }
+        self.urgent.store(true, Ordering::Release);
         Ok(Pushed::now_scheduled(&mut lanes.scheduled))
     }
 
@@ -286,17 +345,14 @@ impl<M> Mailbox<M> {
         let urgent = match lanes.control.pop_front() {
             Some(signal) => Some(Urgent::Signal(signal)),
             None => lanes
-                .ahead
+                .seldom
                 .as_mut()
-                .and_then(|ahead| ahead.pop())
+                .and_then(|seldom| seldom.pop())
                 .map(Urgent::Message),
         };
-        if lanes.control.is_empty() && lanes.ahead.as_ref().is_none_or(|ahead| ahead.is_empty()) {
+        if lanes.control.is_empty() && !lanes.has_messages_ahead() {
             self.urgent.store(false, Ordering::Release);
-            lanes.ahead = None;
-            if lanes.control.capacity() > KEPT_CAPACITY {
-                lanes.control = VecDeque::new();
-            }
+            lanes.tidy();
         }
         urgent
     }
@@ -311,9 +367,8 @@ impl<M> Mailbox<M> {
         self.urgent.load(Ordering::Acquire) && lock(&self.lanes).control.iter().any(is_final)
     }
 
-    /// Exchanges the drained `batch` for what has arrived. False if there was nothing at all: the
-    /// process is idle from then on, and the next push schedules it.
-    pub(crate) fn refill(&self, batch: &mut VecDeque<Entry<M>>) -> bool {
+    /// Takes what has arrived: the oldest message, and into the drained `batch` those after it.
+    pub(crate) fn refill(&self, batch: &mut VecDeque<Entry<M>>) -> Next<M> {
         debug_assert!(
             batch.is_empty(),
             "a batch is handled before the next is taken"
@@ -322,29 +377,35 @@ impl<M> Mailbox<M> {
             *batch = VecDeque::new();
         }
         let mut lanes = lock(&self.lanes);
-        let waiters = if lanes.waiters.is_empty() || self.depth_of(&lanes) >= self.capacity {
+        let waiters = if lanes.reserved && self.depth_of(&lanes) < self.capacity {
+            lanes.reserved = false;
+            let waiters = std::mem::take(&mut lanes.seldom().waiters);
+            lanes.tidy();
+            waiters
+        } else {
             Vec::new()
-        } else {
-            lanes.bound = self.capacity;
-            std::mem::take(&mut lanes.waiters)
         };
-        let found = if !lanes.main.is_empty() {
-            std::mem::swap(&mut lanes.main, batch);
-            true
+        let next = if self.urgent.load(Ordering::Relaxed) {
+            Next::Urgent
+        } else if let Some(first) = lanes.first.take() {
+            if !lanes.main.is_empty() {
+                std::mem::swap(&mut lanes.main, batch);
+            }
+            Next::Message(first)
         } else {
-            lanes.scheduled = self.urgent.load(Ordering::Relaxed);
-            lanes.scheduled
+            lanes.scheduled = false;
+            Next::Rest
         };
         drop(lanes);
         for waiter in waiters {
             // A driver's code, which has no place among the reasons of this process.
             contain("a waiter for room", waiter);
         }
-        found
+        next
     }
 
     fn is_full(&self, lanes: &Lanes<M>) -> bool {
-        self.depth_of(lanes) >= lanes.bound
+        lanes.reserved || self.depth_of(lanes) >= self.capacity
     }
 
     fn depth_of(&self, lanes: &Lanes<M>) -> u64 {
@@ -364,15 +425,15 @@ impl<M> Mailbox<M> {
         if lanes.closed || !self.is_full(&lanes) {
             return false;
         }
-        lanes.waiters.push(waiter);
-        lanes.bound = 0;
+        lanes.seldom().waiters.push(waiter);
+        lanes.reserved = true;
         true
     }
 
     /// Ends the `init` phase. `Schedule` if something arrived meanwhile.
     pub(crate) fn open_for_runs(&self) -> Pushed {
         let mut lanes = lock(&self.lanes);
-        lanes.scheduled = !lanes.main.is_empty() || self.urgent.load(Ordering::Relaxed);
+        lanes.scheduled = lanes.first.is_some() || self.urgent.load(Ordering::Relaxed);
         if lanes.scheduled {
             Pushed::Schedule
         } else {
@@ -381,20 +442,24 @@ impl<M> Mailbox<M> {
     }
 
     /// Refuses everything from now on and gives back what was waiting.
-    pub(crate) fn close(&self) -> (VecDeque<Entry<M>>, VecDeque<Signal>, Vec<RoomWaiter>) {
+    pub(crate) fn close(&self) -> Left<impl Iterator<Item = Entry<M>>> {
         let mut lanes = lock(&self.lanes);
         lanes.closed = true;
         lanes.scheduled = true;
-        let mut messages = std::mem::take(&mut lanes.main);
-        if let Some(ahead) = lanes.ahead.take() {
-            messages.extend(ahead.max);
-            messages.extend(ahead.high);
+        let first = lanes.first.take();
+        let main = std::mem::take(&mut lanes.main);
+        let signals = std::mem::take(&mut lanes.control);
+        let seldom = lanes
+            .seldom
+            .take()
+            .map_or_else(Seldom::default, |seldom| *seldom);
+        drop(lanes);
+        let ahead = seldom.max.into_iter().chain(seldom.high);
+        Left {
+            messages: first.into_iter().chain(main).chain(ahead),
+            signals,
+            waiters: seldom.waiters,
         }
-        (
-            messages,
-            std::mem::take(&mut lanes.control),
-            std::mem::take(&mut lanes.waiters),
-        )
     }
 
     /// Messages waiting or being handled, messages ever pushed, and whether there is nothing to do.

@@ -175,9 +175,8 @@ impl MetaScope {
         } else {
             self.node.registry.remove_alias(alias);
             // The alias was known for a moment.
-            let target = Target::Alias(alias);
             let registry = &self.node.registry;
-            registry.notify(&target, &Reason::NoProcess, None);
+            registry.notify(alias, &Reason::NoProcess, None);
             Err(SpawnError::ParentGone)
         }
     }
@@ -308,9 +307,7 @@ impl MetaLife {
         if self.node.registry.remove_alias(self.alias).is_none() {
             return;
         }
-        self.node
-            .registry
-            .notify(&Target::Alias(self.alias), reason, None);
+        self.node.registry.notify(self.alias, reason, None);
         for pid in self.owner.into_iter().chain([self.parent]) {
             if let Some(process) = self.node.registry.process(pid) {
                 process.meta_ended(self.alias);

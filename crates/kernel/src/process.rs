@@ -13,9 +13,9 @@ use crate::call::{Reply, drop_for};
 use crate::ctx::Ctx;
 use crate::error::SendError;
 use crate::guard::{caught, contain};
-use crate::id::{Alias, Pid, Target};
+use crate::id::{Alias, Pid};
 use crate::info::{ProcessInfo, ProcessState};
-use crate::mailbox::{Entry, Mailbox, Pushed, Refused, Signal, Urgent, converted};
+use crate::mailbox::{Entry, Left, Mailbox, Next, Pushed, Refused, Signal, Urgent, converted};
 use crate::message::{Envelope, Priority, Protocol, Receipt, Sink, Source};
 use crate::meta::{MetaExit, RoomWaiter};
 use crate::node::{NodeInner, SpawnOptions, count_as_handler};
@@ -105,10 +105,17 @@ struct Cell<A: Actor> {
     /// Messages taken from the mailbox in one go and not yet handled.
     batch: VecDeque<Entry<A::Msg>>,
     trap_exit: bool,
-    /// `init` is still to be called, as the first thing that the process does on its worker.
-    needs_init: Option<Box<InitFor>>,
-    /// Set while the process waits for its meta-processes to end.
-    ending: Option<Reason>,
+    stage: Stage,
+}
+
+/// What a run of the process is for.
+enum Stage {
+    /// What is in the mailbox.
+    Serves,
+    /// `init` is still to be called, as the first thing that it does on its worker.
+    NeedsInit(InitFor),
+    /// Its meta-processes have to end before it can.
+    Ending(Reason),
 }
 
 impl<A: Actor> Process<A> {
@@ -127,8 +134,7 @@ impl<A: Actor> Process<A> {
                 actor: Some(actor),
                 batch: VecDeque::new(),
                 trap_exit: false,
-                needs_init: None,
-                ending: None,
+                stage: Stage::Serves,
             }),
             me: me.clone(),
         })
@@ -236,7 +242,7 @@ impl<A: Actor> Process<A> {
 
     /// Leaves `init` to the process's first run: for a spawner that must not wait, or not for ever.
     pub(crate) fn init_later(&self, whom: InitFor) {
-        lock(&self.cell).needs_init = Some(Box::new(whom));
+        lock(&self.cell).stage = Stage::NeedsInit(whom);
         self.core.worker.schedule(self.arc());
     }
 
@@ -266,11 +272,13 @@ impl<A: Actor> Process<A> {
                     return Ok(After::Again);
                 }
             }
-            let Some(entry) = batch.pop_front() else {
-                if self.mailbox.refill(batch) {
-                    continue;
-                }
-                return Ok(After::Rest);
+            let entry = match batch.pop_front() {
+                Some(entry) => entry,
+                None => match self.mailbox.refill(batch) {
+                    Next::Message(entry) => entry,
+                    Next::Urgent => continue,
+                    Next::Rest => return Ok(After::Rest),
+                },
             };
             actor.handle(
                 &mut Ctx::new(self, trap_exit, Some(turn)),
@@ -323,7 +331,11 @@ impl<A: Actor> Process<A> {
         turn: Option<&Turn<'_>>,
     ) {
         let pid = self.core.pid;
-        let (messages, signals, waiters) = self.mailbox.close();
+        let Left {
+            messages,
+            signals,
+            waiters,
+        } = self.mailbox.close();
         // A message's drop is user code, and must not take the process's end with it.
         for message in std::mem::take(&mut cell.batch).into_iter().chain(messages) {
             contain(pid, || drop_for(&reason, message));
@@ -342,9 +354,9 @@ impl<A: Actor> Process<A> {
         for (serial, at) in timers {
             contain(pid, || self.core.worker.cancel_timer(at, serial));
         }
-        cell.ending = Some(reason.clone());
+        cell.stage = Stage::Ending(reason.clone());
         if metas.is_empty() {
-            return self.finish(cell, turn);
+            return self.finish(cell, &reason, turn);
         }
         drop(cell);
         for alias in metas {
@@ -364,23 +376,22 @@ impl<A: Actor> Process<A> {
     /// The second half of the end: all sockets are closed. Names become free, `terminate` is
     /// called, and only then is anyone told, so that whoever restarts the process finds its place
     /// empty.
-    fn finish(&self, mut cell: MutexGuard<'_, Cell<A>>, turn: Option<&Turn<'_>>) {
-        let reason = cell.ending.clone().unwrap_or(Reason::Kill);
+    fn finish(&self, mut cell: MutexGuard<'_, Cell<A>>, reason: &Reason, turn: Option<&Turn<'_>>) {
         let node = &self.core.node;
         let pid = self.core.pid;
         let (told_of_name, aliases) = self.core.release_addresses();
         if let Some(mut actor) = cell.actor.take() {
             let trap_exit = &mut cell.trap_exit;
             contain(pid, || {
-                actor.terminate(&mut Ctx::new(self, trap_exit, turn), &reason);
+                actor.terminate(&mut Ctx::new(self, trap_exit, turn), reason);
             });
-            contain(pid, || drop_for(&reason, actor));
+            contain(pid, || drop_for(reason, actor));
             let level = if reason.is_clean() {
                 log::Level::Debug
             } else {
                 log::Level::Error
             };
-            self.log_end(level, &reason);
+            self.log_end(level, reason);
         }
         drop(cell);
         // Empty unless `init` failed: then its children do not outlive it.
@@ -391,22 +402,21 @@ impl<A: Actor> Process<A> {
         }
         // After `terminate`, which may have watched someone.
         self.core.release_watches();
-        node.registry.remove_process(pid);
+        let told = node.registry.end_process(&self.core);
         for alias in aliases {
-            let target = Target::Alias(alias);
-            node.registry.notify(&target, &reason, Some(pid));
+            node.registry.notify(alias, reason, Some(pid));
         }
         if let Some(told) = told_of_name {
-            told.tell(&reason, Some(pid));
+            told.tell(reason, Some(pid));
         }
-        node.registry.notify(&Target::Pid(pid), &reason, Some(pid));
+        told.tell(reason, Some(pid));
         node.one_ended();
     }
 
     fn log_end(&self, level: log::Level, reason: &Reason) {
         let (pid, behaviour) = (self.core.pid, type_name::<A>());
         // An error's text is user code too.
-        if level <= self.core.log_filter() {
+        if log::log_enabled!(target: behaviour, level) && level <= self.core.log_filter() {
             contain(
                 pid,
                 || log::log!(target: behaviour, level, "{pid}: {reason}"),
@@ -422,17 +432,20 @@ impl<A: Actor> AnyProcess for Process<A> {
 
     fn run(&self, turn: &Turn<'_>) -> After {
         let mut cell = lock(&self.cell);
-        if cell.ending.is_some() {
-            self.finish(cell, Some(turn));
+        if let Stage::Ending(reason) = &cell.stage {
+            let reason = reason.clone();
+            self.finish(cell, &reason, Some(turn));
             return After::Rest;
         }
         if self.core.own_thread {
             turn.take_thread();
         }
-        if let Some(whom) = cell.needs_init.take() {
+        if let Stage::NeedsInit(_) = cell.stage
+            && let Stage::NeedsInit(whom) = std::mem::replace(&mut cell.stage, Stage::Serves)
+        {
             drop(cell);
             // A failure ends the process here and now, and is told to whoever waits or watches.
-            return match self.init(Some(turn), *whom) {
+            return match self.init(Some(turn), whom) {
                 Ok(()) | Err(_) => After::Rest,
             };
         }

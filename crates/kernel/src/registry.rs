@@ -142,10 +142,6 @@ impl Registry {
         self.processes.insert(process.core().pid.get(), process);
     }
 
-    pub(crate) fn remove_process(&self, pid: Pid) {
-        self.processes.remove(pid.get());
-    }
-
     pub(crate) fn process(&self, pid: Pid) -> Option<Arc<dyn AnyProcess>> {
         self.processes.get(pid.get())
     }
@@ -265,11 +261,22 @@ impl Registry {
         target: &Target,
         kind: Kind,
     ) -> Result<(), RelationError> {
+        if let Target::Pid(pid) = target {
+            let process = self.process(*pid).ok_or(RelationError::Unknown)?;
+            return process.core().watched.watch(watcher, target, kind);
+        }
         self.relations
             .watch(watcher, target, kind, || self.is_alive(target))
     }
 
     pub(crate) fn unwatch(&self, watcher: &ProcessCore, target: &Target, kind: Kind) -> bool {
+        if let Target::Pid(pid) = target {
+            return match self.process(*pid) {
+                Some(process) => process.core().watched.unwatch(watcher, target, kind),
+                // Its end has struck off the watcher's note.
+                None => false,
+            };
+        }
         let found = self.relations.unwatch(watcher, target, kind);
         if found
             && let Target::Alias(alias) = target
@@ -285,23 +292,43 @@ impl Registry {
         target: &Target,
         outside: Outside,
     ) -> Result<(), RelationError> {
+        if let Target::Pid(pid) = target {
+            let process = self.process(*pid).ok_or(RelationError::Unknown)?;
+            return process.core().watched.watch_from_outside(outside);
+        }
         self.relations
             .watch_from_outside(target, outside, || self.is_alive(target))
     }
 
     pub(crate) fn unwatch_from_outside(&self, target: &Target, ticket: u64) {
-        self.relations.unwatch_from_outside(target, ticket);
+        match target {
+            Target::Pid(pid) => {
+                if let Some(process) = self.process(*pid) {
+                    process.core().watched.unwatch_from_outside(ticket);
+                }
+            }
+            _ => self.relations.unwatch_from_outside(target, ticket),
+        }
     }
 
     pub(crate) fn relation_count(&self) -> usize {
-        self.relations.count()
+        let processes = self.processes();
+        let of = |process: &Arc<dyn AnyProcess>| process.core().watched.count();
+        processes.iter().map(of).sum::<usize>() + self.relations.count()
     }
 
-    /// Tells everyone who watches `target` that it has ended, or that the alias is given up.
-    /// `ended` is the process if it has ended: its children cannot trap the signal.
-    pub(crate) fn notify(&self, target: &Target, reason: &Reason, ended: Option<Pid>) {
+    /// Takes an ended process out of the tables, and gives out who has to be told of its end. From
+    /// here on nobody can come to watch it.
+    pub(crate) fn end_process(&self, core: &ProcessCore) -> Told {
+        let told = core.watched.end(core.pid, |pid| self.process(pid));
+        self.processes.remove(core.pid.get());
+        told
+    }
+
+    /// Tells everyone who watches an alias that it has ended with its process, or was given up.
+    pub(crate) fn notify(&self, alias: Alias, reason: &Reason, ended: Option<Pid>) {
         self.relations
-            .end(target.clone(), |pid| self.process(pid), || ())
+            .end(Target::Alias(alias), |pid| self.process(pid), || ())
             .tell(reason, ended);
     }
 }

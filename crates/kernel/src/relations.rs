@@ -1,10 +1,11 @@
 //! Who watches whom: the links and monitors of a node.
 //!
 //! A relation stands in two places, with the target, which has to tell, and with the watcher,
-//! which has to take it back when it ends. Both are written under the lock of the target's shard,
-//! so they cannot come to differ.
+//! which has to take it back when it ends. Both are written under the lock of the target's
+//! watchers, so they cannot come to differ. Those of a process stand in the process itself; those
+//! of names and aliases, which most processes have none of, in a table.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +17,7 @@ use crate::id::{Pid, Target};
 use crate::mailbox::Signal;
 use crate::process::{AnyProcess, ProcessCore};
 use crate::reason::Reason;
-use crate::registry::{NumberHasher, NumberMap, SHARDS};
+use crate::registry::{NumberHasher, SHARDS};
 use crate::sync::lock;
 
 /// A link sends an exit signal, a monitor sends a down message.
@@ -35,8 +36,8 @@ pub(crate) struct Outside {
 }
 
 /// A process can link to a target and monitor it as well.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Kinds {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kinds {
     link: bool,
     monitor: bool,
 }
@@ -48,14 +49,33 @@ impl Kinds {
             Kind::Monitor => &mut self.monitor,
         }
     }
+
+    /// False if it is there already.
+    pub(crate) fn add(&mut self, kind: Kind) -> bool {
+        !std::mem::replace(self.flag(kind), true)
+    }
+
+    /// False if it is not there.
+    pub(crate) fn remove(&mut self, kind: Kind) -> bool {
+        std::mem::take(self.flag(kind))
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    pub(crate) fn each(self) -> impl Iterator<Item = Kind> {
+        let kinds = [(self.link, Kind::Link), (self.monitor, Kind::Monitor)];
+        kinds.into_iter().filter(|kind| kind.0).map(|kind| kind.1)
+    }
 }
 
 /// Who watches one target.
 #[derive(Default)]
-struct Watchers {
+pub(crate) struct Watchers {
     /// A map, because a parent may be watched by a hundred thousand children, and each of them
-    /// has to be found when it ends.
-    processes: NumberMap<Pid, Kinds>,
+    /// has to be found when it ends. The oldest comes first, and is told first.
+    processes: BTreeMap<Pid, Kinds>,
     outside: Vec<Outside>,
 }
 
@@ -65,14 +85,134 @@ impl Watchers {
     }
 
     fn count(&self) -> usize {
-        let of = |kinds: &Kinds| usize::from(kinds.link) + usize::from(kinds.monitor);
+        let of = |kinds: &Kinds| kinds.each().count();
         self.processes.values().map(of).sum::<usize>() + self.outside.len()
+    }
+
+    /// The watcher's note comes first: it is refused if it ends, or has a relation of the kind.
+    fn add(
+        &mut self,
+        watcher: &ProcessCore,
+        target: &Target,
+        kind: Kind,
+    ) -> Result<(), RelationError> {
+        if !watcher.note_watch(target, kind)? {
+            return Err(RelationError::Exists);
+        }
+        self.processes.entry(watcher.pid).or_default().add(kind);
+        Ok(())
+    }
+
+    fn remove(&mut self, watcher: Pid, kind: Kind) -> bool {
+        let Some(kinds) = self.processes.get_mut(&watcher) else {
+            return false;
+        };
+        let found = kinds.remove(kind);
+        if kinds.is_empty() {
+            self.processes.remove(&watcher);
+        }
+        found
+    }
+
+    fn remove_outside(&mut self, ticket: u64) {
+        self.outside.retain(|outside| outside.ticket != ticket);
+    }
+
+    /// Strikes the relations off in the watchers' books, and gives out whom to tell.
+    fn dissolve(self, target: Target, find: impl Fn(Pid) -> Option<Arc<dyn AnyProcess>>) -> Told {
+        let mut processes = Vec::new();
+        for (pid, kinds) in self.processes {
+            let Some(process) = find(pid) else {
+                continue;
+            };
+            for kind in kinds.each() {
+                process.core().forget_watch(&target, kind);
+                processes.push((Arc::clone(&process), kind));
+            }
+        }
+        Told {
+            target,
+            processes,
+            outside: self.outside,
+        }
+    }
+}
+
+/// Who watches one process: part of it, because most processes are watched and none is looked up
+/// more often.
+pub(crate) struct Watched(Mutex<Life>);
+
+enum Life {
+    /// In a box, because many processes are watched by nobody.
+    Lives(Option<Box<Watchers>>),
+    /// Those who watched it are told, or are about to be. Nobody watches it any more.
+    Ended,
+}
+
+impl Watched {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Life::Lives(None)))
+    }
+
+    /// Adds a relation. The end and this exclude each other, so a watcher is either refused or
+    /// told.
+    pub(crate) fn watch(
+        &self,
+        watcher: &ProcessCore,
+        target: &Target,
+        kind: Kind,
+    ) -> Result<(), RelationError> {
+        match &mut *lock(&self.0) {
+            Life::Lives(watchers) => watchers.get_or_insert_default().add(watcher, target, kind),
+            Life::Ended => Err(RelationError::Unknown),
+        }
+    }
+
+    /// Takes a relation back. False if there is none.
+    pub(crate) fn unwatch(&self, watcher: &ProcessCore, target: &Target, kind: Kind) -> bool {
+        let mut life = lock(&self.0);
+        watcher.forget_watch(target, kind);
+        match &mut *life {
+            Life::Lives(Some(watchers)) => watchers.remove(watcher.pid, kind),
+            Life::Lives(None) | Life::Ended => false,
+        }
+    }
+
+    pub(crate) fn watch_from_outside(&self, outside: Outside) -> Result<(), RelationError> {
+        match &mut *lock(&self.0) {
+            Life::Lives(watchers) => watchers.get_or_insert_default().outside.push(outside),
+            Life::Ended => return Err(RelationError::Unknown),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unwatch_from_outside(&self, ticket: u64) {
+        if let Life::Lives(Some(watchers)) = &mut *lock(&self.0) {
+            watchers.remove_outside(ticket);
+        }
+    }
+
+    /// Ends all relations to the process, and gives out who has to be told.
+    pub(crate) fn end(&self, pid: Pid, find: impl Fn(Pid) -> Option<Arc<dyn AnyProcess>>) -> Told {
+        let mut life = lock(&self.0);
+        let watchers = match std::mem::replace(&mut *life, Life::Ended) {
+            Life::Lives(Some(watchers)) => *watchers,
+            Life::Lives(None) | Life::Ended => Watchers::default(),
+        };
+        watchers.dissolve(Target::Pid(pid), find)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        match &*lock(&self.0) {
+            Life::Lives(Some(watchers)) => watchers.count(),
+            Life::Lives(None) | Life::Ended => 0,
+        }
     }
 }
 
 type Shard = HashMap<Target, Watchers>;
 
-/// All relations of a node, by target.
+/// All relations of a node to names and aliases.
 #[derive(Default)]
 pub(crate) struct Relations([Mutex<Shard>; SHARDS]);
 
@@ -97,16 +237,12 @@ impl Relations {
         if !is_alive() {
             return Err(RelationError::Unknown);
         }
-        if !watcher.note_watch(target, kind)? {
-            return Err(RelationError::Exists);
-        }
         let watchers = shard.entry(target.clone()).or_default();
-        *watchers
-            .processes
-            .entry(watcher.pid)
-            .or_default()
-            .flag(kind) = true;
-        Ok(())
+        let added = watchers.add(watcher, target, kind);
+        if watchers.is_empty() {
+            shard.remove(target);
+        }
+        added
     }
 
     /// Takes a relation back. False if there is none.
@@ -116,13 +252,7 @@ impl Relations {
         let Some(watchers) = shard.get_mut(target) else {
             return false;
         };
-        let Some(kinds) = watchers.processes.get_mut(&watcher.pid) else {
-            return false;
-        };
-        let found = std::mem::take(kinds.flag(kind));
-        if *kinds == Kinds::default() {
-            watchers.processes.remove(&watcher.pid);
-        }
+        let found = watchers.remove(watcher.pid, kind);
         if watchers.is_empty() {
             shard.remove(target);
         }
@@ -149,7 +279,7 @@ impl Relations {
         let Some(watchers) = shard.get_mut(target) else {
             return;
         };
-        watchers.outside.retain(|outside| outside.ticket != ticket);
+        watchers.remove_outside(ticket);
         if watchers.is_empty() {
             shard.remove(target);
         }
@@ -166,27 +296,8 @@ impl Relations {
     ) -> Told {
         let mut shard = lock(self.shard(&target));
         free();
-        let Watchers { processes, outside } = shard.remove(&target).unwrap_or_default();
-        let mut told = Vec::new();
-        for (pid, kinds) in processes {
-            let Some(process) = find(pid) else {
-                continue;
-            };
-            for (is_set, kind) in [(kinds.link, Kind::Link), (kinds.monitor, Kind::Monitor)] {
-                if is_set {
-                    process.core().forget_watch(&target, kind);
-                    told.push((Arc::clone(&process), kind));
-                }
-            }
-        }
-        drop(shard);
-        // The oldest first: an order that does not depend on a table's layout.
-        told.sort_by_key(|(process, _)| process.core().pid);
-        Told {
-            target,
-            processes: told,
-            outside,
-        }
+        let watchers = shard.remove(&target).unwrap_or_default();
+        watchers.dissolve(target, find)
     }
 
     pub(crate) fn count(&self) -> usize {

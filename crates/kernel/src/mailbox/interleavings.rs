@@ -7,7 +7,7 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use super::{Mailbox, Pushed, Refused, Signal, Urgent};
+use super::{Mailbox, Next, Pushed, Refused, Signal, Urgent};
 use crate::message::{Priority, Receipt, Source};
 use crate::reason::Reason;
 
@@ -95,7 +95,8 @@ impl Process {
             }
             // From the moment in which it is idle on, another thread may run it.
             self.running.fetch_sub(1, Ordering::SeqCst);
-            if !self.mailbox.refill(&mut batch) {
+            let next = self.mailbox.refill(&mut batch);
+            if matches!(next, Next::Rest) {
                 return;
             }
             assert_eq!(
@@ -103,6 +104,9 @@ impl Process {
                 0,
                 "one run at a time"
             );
+            if matches!(next, Next::Message(_)) {
+                self.count();
+            }
         }
     }
 
@@ -163,9 +167,9 @@ fn what_a_closing_mailbox_accepts_it_gives_back() {
                 .push(Source::Outside, Receipt::NONE, 1_u64, false);
             pushed.is_ok()
         });
-        let (messages, _, _) = process.mailbox.close();
+        let left = process.mailbox.close();
         let accepted = accepted.join().expect("no thread panics");
-        assert_eq!(messages.len(), usize::from(accepted));
+        assert_eq!(left.messages.count(), usize::from(accepted));
         assert!(!process.send(2), "it is closed for good");
     });
 }

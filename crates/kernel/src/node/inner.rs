@@ -401,26 +401,30 @@ impl NodeInner {
 
     /// Makes the links and monitors between a new process and its parent.
     fn relate(&self, child: &dyn AnyProcess, parent: Pid, options: &SpawnOptions) {
+        let found = self.registry.process(parent);
         if options.link_parent {
             let target = Target::Pid(parent);
-            let linked = self.registry.watch(child.core(), &target, Kind::Link);
-            if linked.is_err() {
+            let watch = |parent: &Arc<dyn AnyProcess>| {
+                let watched = &parent.core().watched;
+                watched.watch(child.core(), &target, Kind::Link)
+            };
+            if !found.as_ref().is_some_and(|parent| watch(parent).is_ok()) {
                 child.signal(Signal::ordered(parent, Reason::NoProcess));
             }
         }
-        let Some(parent) = self.registry.process(parent) else {
+        let Some(parent) = found else {
             return;
         };
-        parent.core().note_child(child.core().pid);
+        let child = child.core();
+        parent.core().note_child(child.pid);
         let kinds = [
             (options.link_child, Kind::Link),
             (options.monitored, Kind::Monitor),
         ];
         for (_, kind) in kinds.into_iter().filter(|(wanted, _)| *wanted) {
-            let target = Target::Pid(child.core().pid);
-            // The child was just put into the table and cannot have ended; if the parent has,
-            // there is nobody to be told.
-            let _gone = self.registry.watch(parent.core(), &target, kind);
+            let target = Target::Pid(child.pid);
+            // The child is new and cannot have ended; if the parent has, there is nobody to be told.
+            let _gone = child.watched.watch(parent.core(), &target, kind);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What of a process does not depend on its actor's type: who it is, and what ends with it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::message::{Envelope, Fallback, Source};
 use crate::node::{NodeInner, SpawnOptions};
 use crate::process::RETURNED;
 use crate::registry::NumberMap;
-use crate::relations::{Kind, Told};
+use crate::relations::{Kind, Kinds, Told, Watched};
 use crate::sync::lock;
 use crate::timer::TimerRef;
 use crate::worker::Worker;
@@ -32,29 +32,46 @@ pub(crate) struct ProcessCore {
     fallback: Option<Box<Target>>,
     /// When it was spawned, by the node's clock.
     born: Instant,
+    /// Who is told when it ends.
+    pub(crate) watched: Watched,
     owned: Mutex<Owned>,
 }
 
 /// What ends with the process.
 struct Owned {
+    /// Until `init` is over.
+    starting: bool,
     /// Set when the process begins to end: nothing is added any more.
     closed: bool,
     /// Set when the process has ended and watches nobody any more. Later than `closed`, because
     /// `terminate` may still watch and spawn.
     gone: bool,
-    /// The processes that `init` has spawned so far; `None` once it is over.
-    init_children: Option<Vec<Pid>>,
     name: Option<Name>,
+    log_filter: log::LevelFilter,
+    /// In a box, because most processes only take messages and send them.
+    ties: Option<Box<Ties>>,
+}
+
+/// What a process has come to own beside its state.
+#[derive(Default)]
+struct Ties {
+    /// The processes that `init` has spawned so far; none once it is over.
+    init_children: Vec<Pid>,
     aliases: BTreeSet<Alias>,
     /// Meta-processes that it spawned, and those whose messages come to it.
     /// A tree, because it gives its memory back leaf by leaf as thousands of connections end.
     metas: BTreeSet<Alias>,
-    watches: HashSet<(Target, Kind)>,
+    watches: BTreeMap<Target, Kinds>,
     /// Each with the time that it is set to.
     timers: NumberMap<u64, Instant>,
     /// The call that it waits in, which a signal interrupts.
     call: Option<Arc<dyn Interrupt>>,
-    log_filter: log::LevelFilter,
+}
+
+impl Owned {
+    fn ties(&mut self) -> &mut Ties {
+        self.ties.get_or_insert_default()
+    }
 }
 
 impl ProcessCore {
@@ -74,17 +91,14 @@ impl ProcessCore {
             supervises: AtomicBool::new(false),
             own_thread: options.own_thread,
             fallback: options.fallback.clone().map(Box::new),
+            watched: Watched::new(),
             owned: Mutex::new(Owned {
-                init_children: Some(Vec::new()),
-                log_filter: options.log_filter,
+                starting: true,
                 closed: false,
                 gone: false,
                 name: None,
-                aliases: BTreeSet::new(),
-                metas: BTreeSet::new(),
-                watches: HashSet::new(),
-                timers: NumberMap::default(),
-                call: None,
+                log_filter: options.log_filter,
+                ties: None,
             }),
         }
     }
@@ -114,16 +128,19 @@ impl ProcessCore {
     /// A snapshot, of what is known here.
     pub(super) fn info(&self) -> ProcessInfo {
         let owned = lock(&self.owned);
+        let (starting, closed) = (owned.starting, owned.closed);
+        let none = Ties::default();
+        let ties = owned.ties.as_deref().unwrap_or(&none);
         let watched = |wanted: Kind| {
-            let watches = owned.watches.iter();
-            let of_kind = watches.filter(|(_, kind)| *kind == wanted);
+            let watches = ties.watches.iter();
+            let of_kind = watches.filter(|(_, kinds)| kinds.each().any(|kind| kind == wanted));
             of_kind.map(|(target, _)| target.clone()).collect()
         };
-        let state = if owned.closed {
+        let state = if closed {
             ProcessState::Ending
-        } else if owned.init_children.is_some() {
+        } else if starting {
             ProcessState::Starting
-        } else if owned.call.is_some() {
+        } else if ties.call.is_some() {
             ProcessState::Calling
         } else {
             ProcessState::Running
@@ -137,14 +154,14 @@ impl ProcessCore {
             mailbox: 0,
             messages_in: 0,
             handled: 0,
-            metas: owned.metas.len(),
-            aliases: owned.aliases.iter().copied().collect(),
+            metas: ties.metas.len(),
+            aliases: ties.aliases.iter().copied().collect(),
             links: watched(Kind::Link),
             monitors: watched(Kind::Monitor),
-            timers: owned.timers.len(),
+            timers: ties.timers.len(),
             uptime: self.worker.now().saturating_duration_since(self.born),
             state,
-            ending: owned.closed,
+            ending: closed,
         }
     }
 
@@ -174,7 +191,7 @@ impl ProcessCore {
     pub(crate) fn own_meta(&self, alias: Alias) -> bool {
         let mut owned = lock(&self.owned);
         if !owned.closed {
-            owned.metas.insert(alias);
+            owned.ties().metas.insert(alias);
         }
         !owned.closed
     }
@@ -182,39 +199,48 @@ impl ProcessCore {
     /// A meta-process has ended. True if the process's own end has waited for it.
     pub(super) fn disown_meta(&self, alias: Alias) -> bool {
         let mut owned = lock(&self.owned);
-        let known = owned.metas.remove(&alias);
-        known && owned.closed && owned.metas.is_empty()
+        let Some(ties) = &mut owned.ties else {
+            return false;
+        };
+        let was_the_last = ties.metas.remove(&alias) && ties.metas.is_empty();
+        was_the_last && owned.closed
     }
 
     pub(crate) fn own_alias(&self, alias: Alias) -> bool {
         let mut owned = lock(&self.owned);
         if !owned.closed {
-            owned.aliases.insert(alias);
+            owned.ties().aliases.insert(alias);
         }
         !owned.closed
     }
 
     pub(crate) fn disown_alias(&self, alias: Alias) -> bool {
-        lock(&self.owned).aliases.remove(&alias)
+        let mut owned = lock(&self.owned);
+        let ties = owned.ties.as_mut();
+        ties.is_some_and(|ties| ties.aliases.remove(&alias))
     }
 
     /// A process has been spawned on behalf of this one.
     pub(crate) fn note_child(&self, child: Pid) {
-        if let Some(children) = &mut lock(&self.owned).init_children {
-            children.push(child);
+        let mut owned = lock(&self.owned);
+        if owned.starting {
+            owned.ties().init_children.push(child);
         }
     }
 
     /// Gives out the children of an `init` that is over, which depend on how it ended.
     pub(super) fn end_init(&self) -> Vec<Pid> {
-        lock(&self.owned).init_children.take().unwrap_or_default()
+        let mut owned = lock(&self.owned);
+        owned.starting = false;
+        let ties = owned.ties.as_mut();
+        ties.map_or_else(Vec::new, |ties| std::mem::take(&mut ties.init_children))
     }
 
     /// False if the process is ending and sets no timers any more.
     pub(crate) fn own_timer(&self, timer: TimerRef, at: Instant) -> bool {
         let mut owned = lock(&self.owned);
         if !owned.closed {
-            owned.timers.insert(timer.serial, at);
+            owned.ties().timers.insert(timer.serial, at);
         }
         !owned.closed
     }
@@ -222,7 +248,8 @@ impl ProcessCore {
     /// Notes that a timer fires once more. False if it was cancelled meanwhile.
     pub(crate) fn renew_timer(&self, timer: TimerRef, at: Instant) -> bool {
         let mut owned = lock(&self.owned);
-        let known = owned.timers.get_mut(&timer.serial);
+        let ties = owned.ties.as_mut();
+        let known = ties.and_then(|ties| ties.timers.get_mut(&timer.serial));
         known.is_some_and(|known| {
             *known = at;
             true
@@ -230,18 +257,20 @@ impl ProcessCore {
     }
 
     pub(crate) fn owns_timer(&self, timer: TimerRef) -> bool {
-        timer.worker == self.worker.id && lock(&self.owned).timers.contains_key(&timer.serial)
+        let is_noted = |ties: &Box<Ties>| ties.timers.contains_key(&timer.serial);
+        timer.worker == self.worker.id && lock(&self.owned).ties.as_ref().is_some_and(is_noted)
     }
 
     /// Says which call signals have to interrupt. What came before has interrupted nothing: look
     /// for it afterwards.
     pub(crate) fn interrupt_by_signals(&self, call: Option<Arc<dyn Interrupt>>) {
-        let before = std::mem::replace(&mut lock(&self.owned).call, call);
+        let before = std::mem::replace(&mut lock(&self.owned).ties().call, call);
         drop(before);
     }
 
     pub(super) fn interrupt_call(&self) {
-        let call = lock(&self.owned).call.clone();
+        let ties = &lock(&self.owned).ties;
+        let call = ties.as_ref().and_then(|ties| ties.call.clone());
         if let Some(call) = call {
             call.interrupt();
         }
@@ -253,28 +282,44 @@ impl ProcessCore {
         if timer.worker != self.worker.id {
             return None;
         }
-        lock(&self.owned).timers.remove(&timer.serial)
+        let ties = &mut lock(&self.owned).ties;
+        ties.as_mut()?.timers.remove(&timer.serial)
     }
 
-    /// For [`Relations`](crate::relations::Relations) alone, under its lock. False if it is noted
-    /// already.
+    /// For [`relations`](crate::relations) alone, under their lock. False if it is noted already.
     pub(crate) fn note_watch(&self, target: &Target, kind: Kind) -> Result<bool, RelationError> {
         let mut owned = lock(&self.owned);
         if owned.gone {
             return Err(RelationError::Ending);
         }
-        Ok(owned.watches.insert((target.clone(), kind)))
+        let kinds = owned.ties().watches.entry(target.clone()).or_default();
+        Ok(kinds.add(kind))
     }
 
     /// What it watches, and how.
     #[cfg(any(test, feature = "test-kit"))]
     pub(crate) fn watched(&self) -> Vec<(Target, Kind)> {
-        lock(&self.owned).watches.iter().cloned().collect()
+        let owned = lock(&self.owned);
+        let watches = owned.ties.iter().flat_map(|ties| &ties.watches);
+        let of = |(target, kinds): (&Target, &Kinds)| {
+            let target = target.clone();
+            kinds.each().map(move |kind| (target.clone(), kind))
+        };
+        watches.flat_map(of).collect()
     }
 
     /// As [`note_watch`](Self::note_watch).
     pub(crate) fn forget_watch(&self, target: &Target, kind: Kind) {
-        lock(&self.owned).watches.remove(&(target.clone(), kind));
+        let mut owned = lock(&self.owned);
+        let Some(ties) = &mut owned.ties else {
+            return;
+        };
+        if let Some(kinds) = ties.watches.get_mut(target) {
+            kinds.remove(kind);
+            if kinds.is_empty() {
+                ties.watches.remove(target);
+            }
+        }
     }
 
     /// From now on whoever ends the process, a kill aside, leaves it to its actor how, and the
@@ -295,16 +340,19 @@ impl ProcessCore {
     pub(super) fn close(&self) -> (Vec<Alias>, NumberMap<u64, Instant>) {
         let mut owned = lock(&self.owned);
         owned.closed = true;
-        (
-            owned.metas.iter().copied().collect(),
-            std::mem::take(&mut owned.timers),
-        )
+        let Some(ties) = &mut owned.ties else {
+            return Default::default();
+        };
+        let metas = ties.metas.iter().copied().collect();
+        (metas, std::mem::take(&mut ties.timers))
     }
 
     /// Frees the name and the aliases. Gives out the aliases, and who is to be told of the name.
     pub(super) fn release_addresses(&self) -> (Option<Told>, BTreeSet<Alias>) {
         let mut owned = lock(&self.owned);
-        let (name, aliases) = (owned.name.clone(), std::mem::take(&mut owned.aliases));
+        let name = owned.name.clone();
+        let ties = owned.ties.as_mut();
+        let aliases = ties.map_or_else(BTreeSet::new, |ties| std::mem::take(&mut ties.aliases));
         drop(owned);
         let registry = &self.node.registry;
         for alias in &aliases {
@@ -328,10 +376,15 @@ impl ProcessCore {
     pub(super) fn release_watches(&self) {
         let mut owned = lock(&self.owned);
         owned.gone = true;
-        let watches = std::mem::take(&mut owned.watches);
+        let Some(ties) = &mut owned.ties else {
+            return;
+        };
+        let watches = std::mem::take(&mut ties.watches);
         drop(owned);
-        for (target, kind) in watches {
-            self.node.registry.unwatch(self, &target, kind);
+        for (target, kinds) in watches {
+            for kind in kinds.each() {
+                self.node.registry.unwatch(self, &target, kind);
+            }
         }
     }
 }
