@@ -230,10 +230,8 @@ impl<'a, A: Actor> Ctx<'a, A> {
         actor: B,
         options: SpawnOptions,
     ) -> Result<Address<B::Msg>, SpawnError> {
-        self.process
-            .core_ref()
-            .node
-            .spawn(actor, &options, Some(self.pid()), self.turn)
+        let core = self.process.core_ref();
+        core.node.spawn(actor, &options, Some(core), self.turn)
     }
 
     /// Starts a meta-process, such as a listener, owned by this process: it ends when this does.

@@ -219,10 +219,12 @@ impl MetaScope {
         A::Msg: From<T>,
     {
         let parent = self.node.registry.process(self.parent);
-        if parent.is_none_or(|parent| parent.core().is_ending()) {
+        let parent = parent.ok_or(SpawnError::ParentGone)?;
+        if parent.core().is_ending() {
             return Err(SpawnError::ParentGone);
         }
-        let process = self.node.spawn_later(actor, options, Some(self.parent))?;
+        let parent = Some(parent.core());
+        let process = self.node.spawn_later(actor, options, parent)?;
         Ok(process)
     }
 

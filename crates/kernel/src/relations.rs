@@ -43,6 +43,12 @@ pub(crate) struct Kinds {
 }
 
 impl Kinds {
+    pub(crate) fn of(kind: Kind) -> Self {
+        let mut kinds = Self::default();
+        kinds.add(kind);
+        kinds
+    }
+
     fn flag(&mut self, kind: Kind) -> &mut bool {
         match kind {
             Kind::Link => &mut self.link,
@@ -58,6 +64,12 @@ impl Kinds {
     /// False if it is not there.
     pub(crate) fn remove(&mut self, kind: Kind) -> bool {
         std::mem::take(self.flag(kind))
+    }
+
+    /// Takes out all that `others` has.
+    pub(crate) fn remove_all(&mut self, others: Self) {
+        self.link &= !others.link;
+        self.monitor &= !others.monitor;
     }
 
     pub(crate) fn is_empty(self) -> bool {
@@ -118,23 +130,8 @@ impl Watchers {
         self.outside.retain(|outside| outside.ticket != ticket);
     }
 
-    /// Strikes the relations off in the watchers' books, and gives out whom to tell.
     fn dissolve(self, target: Target, find: impl Fn(Pid) -> Option<Arc<dyn AnyProcess>>) -> Told {
-        let mut processes = Vec::new();
-        for (pid, kinds) in self.processes {
-            let Some(process) = find(pid) else {
-                continue;
-            };
-            for kind in kinds.each() {
-                process.core().forget_watch(&target, kind);
-                processes.push((Arc::clone(&process), kind));
-            }
-        }
-        Told {
-            target,
-            processes,
-            outside: self.outside,
-        }
+        Told::all(self.processes.into_iter(), self.outside, target, find)
     }
 }
 
@@ -143,10 +140,26 @@ impl Watchers {
 pub(crate) struct Watched(Mutex<Life>);
 
 enum Life {
-    /// In a box, because many processes are watched by nobody.
-    Lives(Option<Box<Watchers>>),
+    /// Most that are watched at all are watched by one other: no map, and no box.
+    Lives(Option<(Pid, Kinds)>),
+    WatchedByMany(Box<Watchers>),
     /// Those who watched it are told, or are about to be. Nobody watches it any more.
     Ended,
+}
+
+impl Life {
+    /// The watchers as a map, unless there are none any more.
+    fn many(&mut self) -> Option<&mut Watchers> {
+        if let Self::Lives(one) = self {
+            let processes = one.take().into_iter().collect();
+            let outside = Vec::new();
+            *self = Self::WatchedByMany(Box::new(Watchers { processes, outside }));
+        }
+        match self {
+            Self::WatchedByMany(watchers) => Some(watchers),
+            Self::Lives(_) | Self::Ended => None,
+        }
+    }
 }
 
 impl Watched {
@@ -162,10 +175,20 @@ impl Watched {
         target: &Target,
         kind: Kind,
     ) -> Result<(), RelationError> {
-        match &mut *lock(&self.0) {
-            Life::Lives(watchers) => watchers.get_or_insert_default().add(watcher, target, kind),
-            Life::Ended => Err(RelationError::Unknown),
+        let mut life = lock(&self.0);
+        if let Life::Lives(one) = &mut *life
+            && one.is_none_or(|(pid, _)| pid == watcher.pid)
+        {
+            if !watcher.note_watch(target, kind)? {
+                return Err(RelationError::Exists);
+            }
+            one.get_or_insert((watcher.pid, Kinds::default()))
+                .1
+                .add(kind);
+            return Ok(());
         }
+        let watchers = life.many().ok_or(RelationError::Unknown)?;
+        watchers.add(watcher, target, kind)
     }
 
     /// Takes a relation back. False if there is none.
@@ -173,21 +196,30 @@ impl Watched {
         let mut life = lock(&self.0);
         watcher.forget_watch(target, kind);
         match &mut *life {
-            Life::Lives(Some(watchers)) => watchers.remove(watcher.pid, kind),
-            Life::Lives(None) | Life::Ended => false,
+            Life::Lives(one) => {
+                let Some((_, kinds)) = one.as_mut().filter(|one| one.0 == watcher.pid) else {
+                    return false;
+                };
+                let found = kinds.remove(kind);
+                if kinds.is_empty() {
+                    *one = None;
+                }
+                found
+            }
+            Life::WatchedByMany(watchers) => watchers.remove(watcher.pid, kind),
+            Life::Ended => false,
         }
     }
 
     pub(crate) fn watch_from_outside(&self, outside: Outside) -> Result<(), RelationError> {
-        match &mut *lock(&self.0) {
-            Life::Lives(watchers) => watchers.get_or_insert_default().outside.push(outside),
-            Life::Ended => return Err(RelationError::Unknown),
-        }
+        let mut life = lock(&self.0);
+        let watchers = life.many().ok_or(RelationError::Unknown)?;
+        watchers.outside.push(outside);
         Ok(())
     }
 
     pub(crate) fn unwatch_from_outside(&self, ticket: u64) {
-        if let Life::Lives(Some(watchers)) = &mut *lock(&self.0) {
+        if let Life::WatchedByMany(watchers) = &mut *lock(&self.0) {
             watchers.remove_outside(ticket);
         }
     }
@@ -195,17 +227,19 @@ impl Watched {
     /// Ends all relations to the process, and gives out who has to be told.
     pub(crate) fn end(&self, pid: Pid, find: impl Fn(Pid) -> Option<Arc<dyn AnyProcess>>) -> Told {
         let mut life = lock(&self.0);
-        let watchers = match std::mem::replace(&mut *life, Life::Ended) {
-            Life::Lives(Some(watchers)) => *watchers,
-            Life::Lives(None) | Life::Ended => Watchers::default(),
-        };
-        watchers.dissolve(Target::Pid(pid), find)
+        let target = Target::Pid(pid);
+        match std::mem::replace(&mut *life, Life::Ended) {
+            Life::Lives(one) => Told::all(one.into_iter(), Vec::new(), target, find),
+            Life::WatchedByMany(watchers) => watchers.dissolve(target, find),
+            Life::Ended => Told::all(std::iter::empty(), Vec::new(), target, find),
+        }
     }
 
     pub(crate) fn count(&self) -> usize {
         match &*lock(&self.0) {
-            Life::Lives(Some(watchers)) => watchers.count(),
-            Life::Lives(None) | Life::Ended => 0,
+            Life::Lives(one) => one.iter().flat_map(|(_, kinds)| kinds.each()).count(),
+            Life::WatchedByMany(watchers) => watchers.count(),
+            Life::Ended => 0,
         }
     }
 }
@@ -310,23 +344,50 @@ impl Relations {
 #[must_use = "whoever watches a target has to be told of its end"]
 pub(crate) struct Told {
     target: Target,
-    processes: Vec<(Arc<dyn AnyProcess>, Kind)>,
+    first: Option<Watcher>,
+    others: Vec<Watcher>,
     outside: Vec<Outside>,
 }
 
+type Watcher = (Arc<dyn AnyProcess>, Kinds);
+
 impl Told {
+    /// Strikes the relations off in the watchers' books. Those that are gone need not be told.
+    fn all(
+        watchers: impl Iterator<Item = (Pid, Kinds)>,
+        outside: Vec<Outside>,
+        target: Target,
+        find: impl Fn(Pid) -> Option<Arc<dyn AnyProcess>>,
+    ) -> Self {
+        let mut living = watchers.filter_map(|(pid, kinds)| {
+            let process = find(pid)?;
+            process.core().forget_watches(&target, kinds);
+            Some((process, kinds))
+        });
+        let first = living.next();
+        let others = living.collect();
+        Self {
+            target,
+            first,
+            others,
+            outside,
+        }
+    }
+
     /// Tells them. `ended` is the process if it has ended: its children cannot trap the signal.
     pub(crate) fn tell(self, reason: &Reason, ended: Option<Pid>) {
-        for (process, kind) in self.processes {
-            let (target, reason) = (self.target.clone(), reason.clone());
-            process.signal(match kind {
-                Kind::Link => Signal::Exit {
-                    from: target,
-                    reason,
-                    trappable: ended.is_none() || process.core().parent != ended,
-                },
-                Kind::Monitor => Signal::Down(Down::new(target, reason)),
-            });
+        for (process, kinds) in self.first.into_iter().chain(self.others) {
+            for kind in kinds.each() {
+                let (target, reason) = (self.target.clone(), reason.clone());
+                process.signal(match kind {
+                    Kind::Link => Signal::Exit {
+                        from: target,
+                        reason,
+                        trappable: ended.is_none() || process.core().parent != ended,
+                    },
+                    Kind::Monitor => Signal::Down(Down::new(target, reason)),
+                });
+            }
         }
         for outside in self.outside {
             // Nobody listens any more: then nobody has to be told.

@@ -15,7 +15,7 @@ use crate::mailbox::Signal;
 use crate::message::{Address, Envelope, Priority, Source};
 use crate::meta::{Inspection, MetaExit};
 use crate::node::SpawnOptions;
-use crate::process::{AnyProcess, InitFor, Process, RETURNED};
+use crate::process::{AnyProcess, InitFor, Process, ProcessCore, RETURNED};
 use crate::reason::Reason;
 use crate::registry::{AliasEntry, Registry};
 use crate::relations::{Kind, Outside};
@@ -297,7 +297,7 @@ impl NodeInner {
         self: &Arc<Self>,
         actor: A,
         options: &SpawnOptions,
-        parent: Option<Pid>,
+        parent: Option<&ProcessCore>,
     ) -> Result<Arc<Process<A>>, SpawnError> {
         let _starting = self.begin_start()?;
         if let Some(name) = &options.name
@@ -307,7 +307,8 @@ impl NodeInner {
         }
         let worker = self.pick_worker(options.worker)?;
         let pid = self.new_pid();
-        let process = Process::new(actor, pid, parent, Arc::clone(self), worker, options);
+        let of = parent.map(|parent| parent.pid);
+        let process = Process::new(actor, pid, of, Arc::clone(self), worker, options);
         if let Some(name) = &options.name {
             process.core_ref().set_name(Some(name.clone()));
             let inserted = self.registry.insert_named(name, Arc::clone(&process) as _);
@@ -322,7 +323,7 @@ impl NodeInner {
             watched.expect("the process was just put into the table and cannot have ended");
         }
         if let Some(parent) = parent {
-            self.relate(&*process, parent, options);
+            Self::relate(&*process, parent, options);
         }
         Ok(process)
     }
@@ -339,7 +340,7 @@ impl NodeInner {
         self: &Arc<Self>,
         actor: A,
         options: &SpawnOptions,
-        parent: Option<Pid>,
+        parent: Option<&ProcessCore>,
     ) -> Result<Arc<Process<A>>, SpawnError> {
         let process = self.make(actor, options, parent)?;
         process.init_later(InitFor::Nobody);
@@ -351,7 +352,7 @@ impl NodeInner {
         self: &Arc<Self>,
         actor: A,
         options: &SpawnOptions,
-        parent: Option<Pid>,
+        parent: Option<&ProcessCore>,
         turn: Option<&Turn<'_>>,
     ) -> Result<Address<A::Msg>, SpawnError> {
         let process = self.make(actor, options, parent)?;
@@ -400,23 +401,16 @@ impl NodeInner {
     }
 
     /// Makes the links and monitors between a new process and its parent.
-    fn relate(&self, child: &dyn AnyProcess, parent: Pid, options: &SpawnOptions) {
-        let found = self.registry.process(parent);
+    fn relate(child: &dyn AnyProcess, parent: &ProcessCore, options: &SpawnOptions) {
         if options.link_parent {
-            let target = Target::Pid(parent);
-            let watch = |parent: &Arc<dyn AnyProcess>| {
-                let watched = &parent.core().watched;
-                watched.watch(child.core(), &target, Kind::Link)
-            };
-            if !found.as_ref().is_some_and(|parent| watch(parent).is_ok()) {
-                child.signal(Signal::ordered(parent, Reason::NoProcess));
+            let target = Target::Pid(parent.pid);
+            let linked = parent.watched.watch(child.core(), &target, Kind::Link);
+            if linked.is_err() {
+                child.signal(Signal::ordered(parent.pid, Reason::NoProcess));
             }
         }
-        let Some(parent) = found else {
-            return;
-        };
         let child = child.core();
-        parent.core().note_child(child.pid);
+        parent.note_child(child.pid);
         let kinds = [
             (options.link_child, Kind::Link),
             (options.monitored, Kind::Monitor),
@@ -424,7 +418,7 @@ impl NodeInner {
         for (_, kind) in kinds.into_iter().filter(|(wanted, _)| *wanted) {
             let target = Target::Pid(child.pid);
             // The child is new and cannot have ended; if the parent has, there is nobody to be told.
-            let _gone = child.watched.watch(parent.core(), &target, kind);
+            let _gone = child.watched.watch(parent, &target, kind);
         }
     }
 

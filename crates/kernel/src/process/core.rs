@@ -1,7 +1,7 @@
 //! What of a process does not depend on its actor's type: who it is, and what ends with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -18,6 +18,12 @@ use crate::sync::lock;
 use crate::timer::TimerRef;
 use crate::worker::Worker;
 
+/// `init` is not over, and has spawned nothing so far.
+const INIT_ALONE: u8 = 0;
+/// `init` is not over, and has spawned somebody.
+const INIT_WITH_CHILDREN: u8 = 1;
+const INIT_OVER: u8 = 2;
+
 /// What does not depend on the actor's type.
 pub(crate) struct ProcessCore {
     pub(crate) pid: Pid,
@@ -32,6 +38,8 @@ pub(crate) struct ProcessCore {
     fallback: Option<Box<Target>>,
     /// When it was spawned, by the node's clock.
     born: Instant,
+    /// How far `init` is, so that a process that spawns nothing in it needs no lock for that.
+    init: AtomicU8,
     /// Who is told when it ends.
     pub(crate) watched: Watched,
     owned: Mutex<Owned>,
@@ -39,8 +47,6 @@ pub(crate) struct ProcessCore {
 
 /// What ends with the process.
 struct Owned {
-    /// Until `init` is over.
-    starting: bool,
     /// Set when the process begins to end: nothing is added any more.
     closed: bool,
     /// Set when the process has ended and watches nobody any more. Later than `closed`, because
@@ -91,9 +97,9 @@ impl ProcessCore {
             supervises: AtomicBool::new(false),
             own_thread: options.own_thread,
             fallback: options.fallback.clone().map(Box::new),
+            init: AtomicU8::new(INIT_ALONE),
             watched: Watched::new(),
             owned: Mutex::new(Owned {
-                starting: true,
                 closed: false,
                 gone: false,
                 name: None,
@@ -128,7 +134,8 @@ impl ProcessCore {
     /// A snapshot, of what is known here.
     pub(super) fn info(&self) -> ProcessInfo {
         let owned = lock(&self.owned);
-        let (starting, closed) = (owned.starting, owned.closed);
+        let starting = self.init.load(Ordering::Acquire) != INIT_OVER;
+        let closed = owned.closed;
         let none = Ties::default();
         let ties = owned.ties.as_deref().unwrap_or(&none);
         let watched = |wanted: Kind| {
@@ -222,17 +229,23 @@ impl ProcessCore {
 
     /// A process has been spawned on behalf of this one.
     pub(crate) fn note_child(&self, child: Pid) {
+        if self.init.load(Ordering::Acquire) == INIT_OVER {
+            return;
+        }
         let mut owned = lock(&self.owned);
-        if owned.starting {
+        // The end of `init` that comes after this waits for the lock.
+        if self.init.fetch_max(INIT_WITH_CHILDREN, Ordering::AcqRel) != INIT_OVER {
             owned.ties().init_children.push(child);
         }
     }
 
     /// Gives out the children of an `init` that is over, which depend on how it ended.
     pub(super) fn end_init(&self) -> Vec<Pid> {
-        let mut owned = lock(&self.owned);
-        owned.starting = false;
-        let ties = owned.ties.as_mut();
+        if self.init.swap(INIT_OVER, Ordering::AcqRel) != INIT_WITH_CHILDREN {
+            return Vec::new();
+        }
+        let ties = &mut lock(&self.owned).ties;
+        let ties = ties.as_mut();
         ties.map_or_else(Vec::new, |ties| std::mem::take(&mut ties.init_children))
     }
 
@@ -257,8 +270,9 @@ impl ProcessCore {
     }
 
     pub(crate) fn owns_timer(&self, timer: TimerRef) -> bool {
-        let is_noted = |ties: &Box<Ties>| ties.timers.contains_key(&timer.serial);
-        timer.worker == self.worker.id && lock(&self.owned).ties.as_ref().is_some_and(is_noted)
+        let owned = lock(&self.owned);
+        let is_noted = |ties: &Ties| ties.timers.contains_key(&timer.serial);
+        timer.worker == self.worker.id && owned.ties.as_deref().is_some_and(is_noted)
     }
 
     /// Says which call signals have to interrupt. What came before has interrupted nothing: look
@@ -310,12 +324,17 @@ impl ProcessCore {
 
     /// As [`note_watch`](Self::note_watch).
     pub(crate) fn forget_watch(&self, target: &Target, kind: Kind) {
+        self.forget_watches(target, Kinds::of(kind));
+    }
+
+    /// As [`note_watch`](Self::note_watch).
+    pub(crate) fn forget_watches(&self, target: &Target, those: Kinds) {
         let mut owned = lock(&self.owned);
         let Some(ties) = &mut owned.ties else {
             return;
         };
         if let Some(kinds) = ties.watches.get_mut(target) {
-            kinds.remove(kind);
+            kinds.remove_all(those);
             if kinds.is_empty() {
                 ties.watches.remove(target);
             }
