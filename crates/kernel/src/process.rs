@@ -151,6 +151,18 @@ impl<A: Actor> Process<A> {
             .expect("whoever calls this holds a reference")
     }
 
+    /// For the models, in which nobody runs it: what waits for it.
+    #[cfg(all(test, loom))]
+    pub(crate) fn take_urgent(&self) -> Option<Urgent<A::Msg>> {
+        self.mailbox.take_urgent()
+    }
+
+    /// For the models: the first step of its end. Gives out what has to end before it.
+    #[cfg(all(test, loom))]
+    pub(crate) fn close_for_model(&self) -> Vec<Alias> {
+        self.core.close().0
+    }
+
     pub(crate) fn weak(&self) -> Weak<Self> {
         self.me.clone()
     }

@@ -1,8 +1,11 @@
 //! The tables of a node: processes, names and aliases.
 
+#[cfg(all(test, loom))]
+mod interleavings;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use crate::error::RelationError;
 use crate::id::{Alias, Name, Pid, Target};
@@ -10,11 +13,11 @@ use crate::meta::MetaPort;
 use crate::process::{AnyProcess, ProcessCore};
 use crate::reason::Reason;
 use crate::relations::{Kind, Outside, Relations, Told};
-use crate::sync::{read, write};
+use crate::sync::seam::{RwLock, read, write};
 
 /// How many locks a table is spread over. Lookups by different threads then seldom meet; more
 /// would only cost memory.
-pub(crate) const SHARDS: usize = 16;
+pub(crate) const SHARDS: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// Spreads the counter's numbers over a hash table. They are ours and consecutive, so nobody can
 /// choose them to collide, and a keyed hash would be paid for nothing.
@@ -61,7 +64,7 @@ struct Table<V>([RwLock<NumberMap<u64, V>>; SHARDS]);
 
 impl<V: Clone> Table<V> {
     fn new() -> Self {
-        Self(std::array::from_fn(|_| RwLock::default()))
+        Self(std::array::from_fn(|_| RwLock::new(NumberMap::default())))
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 16")]
@@ -131,8 +134,8 @@ impl Registry {
         Self {
             processes: Table::new(),
             aliases: Table::new(),
-            names: RwLock::default(),
-            relations: Relations::default(),
+            names: RwLock::new(HashMap::new()),
+            relations: Relations::new(),
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
@@ -18,7 +18,7 @@ use crate::mailbox::Signal;
 use crate::process::{AnyProcess, ProcessCore};
 use crate::reason::Reason;
 use crate::registry::{NumberHasher, SHARDS};
-use crate::sync::lock;
+use crate::sync::seam::{Mutex, lock};
 
 /// A link sends an exit signal, a monitor sends a down message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -247,10 +247,13 @@ impl Watched {
 type Shard = HashMap<Target, Watchers>;
 
 /// All relations of a node to names and aliases.
-#[derive(Default)]
 pub(crate) struct Relations([Mutex<Shard>; SHARDS]);
 
 impl Relations {
+    pub(crate) fn new() -> Self {
+        Self(std::array::from_fn(|_| Mutex::new(Shard::new())))
+    }
+
     fn shard(&self, target: &Target) -> &Mutex<Shard> {
         let mut hasher = NumberHasher::default();
         target.hash(&mut hasher);

@@ -5,13 +5,14 @@
 //! worker's *epoch* and a spare thread goes on from there. The thread that was displaced notices
 //! at its next look at the epoch, puts its process back in the queue and becomes a spare.
 
+mod wheel;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use std::thread;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::driver::{Driver, DriverParts, DriverRemote, Wait};
@@ -22,6 +23,7 @@ use crate::spare::Spares;
 use crate::sync::lock;
 use crate::timer::{Action, TimerRef, Timers};
 use crate::watchdog::Watchdog;
+use crate::worker::wheel::{InHand, Wheel};
 
 /// How many processes run before the driver gets a look at its sources. Enough to make the price
 /// of a poll small, few enough to keep sockets waiting for well under a millisecond.
@@ -54,7 +56,6 @@ impl fmt::Display for WorkerId {
 struct Core {
     driver: Box<dyn Driver>,
     run_queue: VecDeque<Arc<dyn AnyProcess>>,
-    epoch: u64,
 }
 
 /// What other threads leave for the worker.
@@ -69,16 +70,12 @@ pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) handle: Arc<dyn Any + Send + Sync>,
     remote: Arc<dyn DriverRemote>,
-    core: Mutex<Core>,
+    core: Wheel<Core>,
     inbox: Mutex<Inbox>,
     timers: Mutex<Timers>,
     timer_serial: AtomicU64,
     /// Set after something was put into the inbox or the timers; the loop must not sleep then.
     pending: AtomicBool,
-    /// Who drives: a thread whose epoch is older has been displaced.
-    epoch: AtomicU64,
-    /// Odd while a process runs, and different for every message: what the watchdog looks at.
-    progress: AtomicU64,
     stopping: AtomicBool,
     spares: Arc<Spares>,
     watchdog: Arc<Watchdog>,
@@ -119,17 +116,14 @@ impl Worker {
             id,
             handle: parts.handle,
             remote: parts.remote,
-            core: Mutex::new(Core {
+            core: Wheel::new(Core {
                 driver: parts.driver,
                 run_queue: VecDeque::new(),
-                epoch: 0,
             }),
             inbox: Mutex::default(),
             timers: Mutex::default(),
             timer_serial: AtomicU64::new(0),
             pending: AtomicBool::new(false),
-            epoch: AtomicU64::new(0),
-            progress: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             spares,
             watchdog,
@@ -147,7 +141,7 @@ impl Worker {
         // In a handler of this worker's, the core is free: no need for an inbox and a wake-up, and
         // none for this thread to be still the one that drives. Who does looks at the run queue
         // again before it sleeps, which it does with the core locked.
-        if at_the_wheel && let Ok(mut core) = self.core.try_lock() {
+        if at_the_wheel && let Some(mut core) = self.core.try_hold() {
             core.run_queue.push_back(process);
             return;
         }
@@ -201,62 +195,29 @@ impl Worker {
 
     /// For the watchdog: changes with every message, odd while a handler runs.
     pub(crate) fn progress(&self) -> u64 {
-        self.progress.load(Ordering::Relaxed)
+        self.core.progress()
     }
 
     /// Gives the loop to a spare thread if the handler seen at `progress` still runs.
     pub(crate) fn displace_if_stuck_at(self: &Arc<Self>, progress: u64) -> bool {
-        // The lock is free while a handler runs. If it is not, the handler has returned.
-        let Ok(mut core) = self.core.try_lock() else {
+        // The wheel is free while a handler runs. If it is not, the handler has returned.
+        let Some(mut core) = self.core.try_hold() else {
             return false;
         };
-        if self.progress.load(Ordering::Relaxed) != progress {
-            return false;
-        }
-        self.displace(&mut core)
+        self.core.progress() == progress && self.displace(&mut core)
     }
 
-    /// The new thread waits for the lock on `core` that the caller holds. Without a thread to be
-    /// had, everything stays as it is: slow is better than stopped.
-    fn displace(self: &Arc<Self>, core: &mut Core) -> bool {
-        if let Err(error) = self.spares.drive(Arc::clone(self), core.epoch + 1) {
+    /// Without a thread to be had, everything stays as it is: slow is better than stopped.
+    fn displace(self: &Arc<Self>, core: &mut InHand<'_, Core>) -> bool {
+        let drive = |epoch| self.spares.drive(Arc::clone(self), epoch);
+        if let Err(error) = self.core.pass(core, drive) {
             log::error!(
                 "no spare thread to drive {} while a handler blocks: {error}",
                 self.id
             );
             return false;
         }
-        core.epoch += 1;
-        self.epoch.store(core.epoch, Ordering::Release);
-        self.progress.store(
-            (self.progress.load(Ordering::Relaxed) | 1) + 1,
-            Ordering::Relaxed,
-        );
         true
-    }
-
-    /// The core, for the thread that drives under `epoch` and had let go of it while a handler
-    /// runs; `None` if it has been displaced.
-    ///
-    /// It must not wait for the lock. A successor holds that while it sleeps, and would be waited
-    /// for by a thread that still has a process to give back. Without a successor there is only
-    /// the watchdog, which holds it for a moment.
-    #[inline]
-    fn regain(&self, epoch: u64) -> Option<MutexGuard<'_, Core>> {
-        loop {
-            let core = match self.core.try_lock() {
-                Ok(core) => core,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => {
-                    if self.epoch.load(Ordering::Acquire) != epoch {
-                        return None;
-                    }
-                    thread::yield_now();
-                    continue;
-                }
-            };
-            return (core.epoch == epoch).then_some(core);
-        }
     }
 
     fn is_pending(&self) -> bool {
@@ -272,16 +233,15 @@ impl Worker {
             }
         }
         let _leave = Leave(AT_THE_WHEEL.replace(self.key()));
-        let mut core = lock(&self.core);
-        if core.epoch != epoch {
+        let Some(mut core) = self.core.take(epoch) else {
             return Drive::Displaced;
-        }
+        };
         let turn = Turn {
             worker: self,
             epoch,
             // Read under the lock, which whoever displaced the last driver held until it had made
             // the progress even: it must not be odd while nothing runs.
-            progress: Cell::new(self.progress.load(Ordering::Relaxed)),
+            progress: Cell::new(self.core.progress()),
             keeps_thread: Cell::new(false),
             receipts: RefCell::new(Vec::with_capacity(RECEIPTS)),
         };
@@ -297,7 +257,7 @@ impl Worker {
                 runs += 1;
                 drop(core);
                 let after = turn.run(&*process, runs == 1);
-                let Some(regained) = self.regain(epoch) else {
+                let Some(regained) = self.core.regain(epoch) else {
                     turn.leave(process, after);
                     return Drive::Displaced;
                 };
@@ -377,7 +337,7 @@ impl Turn<'_> {
     fn advance(&self) {
         let progress = self.progress.get() + 1;
         self.progress.set(progress);
-        self.worker.progress.store(progress, Ordering::Relaxed);
+        self.worker.core.set_progress(progress);
     }
 
     /// Called between two messages. False if this thread has been displaced and has to leave.
@@ -387,12 +347,12 @@ impl Turn<'_> {
         }
         let progress = self.progress.get() + 2;
         self.progress.set(progress);
-        self.worker.progress.store(progress, Ordering::Relaxed);
+        self.worker.core.set_progress(progress);
         true
     }
 
     fn is_displaced(&self) -> bool {
-        self.worker.epoch.load(Ordering::Acquire) != self.epoch
+        self.worker.core.is_displaced(self.epoch)
     }
 
     pub(crate) fn handled(&self, receipt: Receipt) {
@@ -405,7 +365,7 @@ impl Turn<'_> {
             return;
         }
         // The watchdog may have been faster.
-        if let Some(mut core) = self.worker.regain(self.epoch) {
+        if let Some(mut core) = self.worker.core.regain(self.epoch) {
             self.worker.displace(&mut core);
         }
     }

@@ -1,8 +1,7 @@
 //! What of a process does not depend on its actor's type: who it is, and what ends with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::call::Interrupt;
@@ -14,7 +13,8 @@ use crate::node::{NodeInner, SpawnOptions};
 use crate::process::RETURNED;
 use crate::registry::NumberMap;
 use crate::relations::{Kind, Kinds, Told, Watched};
-use crate::sync::lock;
+use crate::sync::seam::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::sync::seam::{Mutex, lock};
 use crate::timer::TimerRef;
 use crate::worker::Worker;
 
