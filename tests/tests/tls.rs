@@ -9,3 +9,5 @@ mod closing;
 mod connecting;
 #[path = "tls/flow.rs"]
 mod flow;
+#[path = "tls/simulation.rs"]
+mod simulation;

@@ -177,7 +177,7 @@ impl<O: Os> TcpDriver<O> {
                     mut io,
                 }) = self.reactor.source(token)
                 {
-                    connection.farewell(&mut io, &reason);
+                    connection.farewell(&mut io);
                 }
                 self.end(token, reason);
             }

@@ -48,9 +48,10 @@ impl<O: Os> TcpDriver<O> {
         let Some(Owned::Listener(listening)) = self.reactor.data(listener) else {
             return;
         };
+        // Polled just now, so without a time there is none that could be counted.
         let due = listening.server.certs().and_then(|certs| certs.next_poll());
-        let soonest = self.reactor.after(NOT_BEFORE);
-        if let Some(at) = due.max(soonest) {
+        if let (Some(due), Some(soonest)) = (due, self.reactor.after(NOT_BEFORE)) {
+            let at = due.max(soonest);
             self.reactor.schedule(at, Command::PollCerts(listener));
         }
     }

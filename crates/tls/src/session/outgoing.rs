@@ -1,8 +1,12 @@
 //! Ciphertext on its way to the socket.
 
+/// The most memory that is kept while there is nothing to send.
+const KEPT: usize = 256;
+
 /// Ciphertext that has not been sent, in one piece, so that one write takes all of it.
 ///
-/// It owns memory only while something is in it.
+/// While nothing is in it, it keeps the memory of a short answer at most: a connection that sends many
+/// of them would allocate for each.
 #[derive(Default)]
 pub(super) struct Outgoing {
     bytes: Vec<u8>,
@@ -27,7 +31,12 @@ impl Outgoing {
         assert!(n <= self.len(), "sent {n} bytes of {}", self.len());
         self.sent += n;
         if self.is_empty() {
-            *self = Self::default();
+            if self.bytes.capacity() > KEPT {
+                *self = Self::default();
+            } else {
+                self.bytes.clear();
+                self.sent = 0;
+            }
         }
     }
 

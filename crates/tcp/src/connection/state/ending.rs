@@ -15,26 +15,25 @@ const PEERS_END: Duration = Duration::from_secs(2);
 impl Connection {
     /// The peer has ended its direction. Whatever it sent is delivered, handled and answered
     /// before the connection ends.
-    pub(super) fn half_closed<O: Os, C>(&mut self, io: &SourceIo<'_, O, C>) -> Fate {
+    pub(super) fn half_closed<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
         if self.pressure.as_ref().is_some_and(|p| p.broken.is_some()) {
             return Fate::Ends(self.broken(DisconnectReason::Reset));
         }
         let refused = self.pressure.as_ref().is_some_and(|p| p.refused.is_some());
         let undelivered = self.backlog || refused;
         match self.phase {
-            Phase::Lingering | Phase::Closing if !self.is_blocked() => {
-                Fate::Ends(DisconnectReason::Closed)
-            }
+            Phase::Lingering if !self.is_blocked() => Fate::Ends(DisconnectReason::Closed),
+            Phase::Closing if !self.is_blocked() => self.end_in_order(io, DisconnectReason::Closed),
             Phase::Open if undelivered => Fate::Lives,
             Phase::Open => {
                 if let Err(error) = self.decoder.finish() {
                     let FrameError::UnexpectedEof { pending } = error else {
                         return self.malformed(error);
                     };
-                    return self.answered(DisconnectReason::Truncated { pending });
+                    return self.answered(io, DisconnectReason::Truncated { pending });
                 }
                 if self.secure.as_ref().is_some_and(|s| s.is_truncated()) {
-                    return self.answered(DisconnectReason::Truncated { pending: 0 });
+                    return self.answered(io, DisconnectReason::Truncated { pending: 0 });
                 }
                 if self.options().half_open && !self.fin_sent {
                     if !std::mem::replace(&mut self.eof_told, true) {
@@ -43,18 +42,35 @@ impl Connection {
                     }
                     return Fate::Lives;
                 }
-                self.answered(DisconnectReason::PeerClosed)
+                self.answered(io, DisconnectReason::PeerClosed)
             }
             _ => Fate::Lives,
         }
     }
 
     /// Ends the connection if the owner has handled everything and its answers are handed over.
-    pub(super) fn answered(&self, reason: DisconnectReason) -> Fate {
+    fn answered<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        reason: DisconnectReason,
+    ) -> Fate {
         if self.in_use == 0 && !self.is_blocked() && self.shared.close_if_empty() {
-            Fate::Ends(reason)
+            self.end_in_order(io, reason)
         } else {
             Fate::Lives
+        }
+    }
+
+    /// Ends the connection, with TLS as soon as the peer can be told that it is an end in order.
+    pub(super) fn end_in_order<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        reason: DisconnectReason,
+    ) -> Fate {
+        match self.say_goodbye(io) {
+            Ok(true) => Fate::Ends(reason),
+            Ok(false) => Fate::Lives,
+            Err(failed) => Fate::Ends(failed),
         }
     }
 

@@ -65,6 +65,34 @@ impl Secure {
         self.cut = true;
     }
 
+    /// Has the session take as much of a piece as its bound allows.
+    #[inline]
+    fn encrypt(&mut self, piece: &mut Bytes) -> Result<(), DisconnectReason> {
+        let n = self.session.write(piece).map_err(failed)?;
+        self.unsent += n;
+        piece.advance(n);
+        Ok(())
+    }
+
+    /// The same with several.
+    fn encrypt_all(&mut self, pieces: &mut VecDeque<Bytes>) -> Result<(), DisconnectReason> {
+        while !pieces.is_empty() && self.session.may_write() {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let used = pieces.len().min(MAX_SLICES);
+            for (slice, piece) in slices.iter_mut().zip(&*pieces) {
+                *slice = IoSlice::new(piece);
+            }
+            let n = self.session.write_vectored(&slices[..used]);
+            let n = n.map_err(failed)?;
+            self.unsent += n;
+            drop_front(pieces, n);
+            if n == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Says that the system has taken `n` bytes of output, and how much plaintext was in them.
     fn sent(&mut self, n: usize) -> usize {
         self.session.sent(n);
@@ -295,6 +323,39 @@ impl Connection {
         }
     }
 
+    /// Encrypts and hands over the one answer that there is.
+    #[inline(never)]
+    pub(super) fn seal_only<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        mut answer: Bytes,
+    ) -> Fate {
+        let Some(secure) = &mut self.secure else {
+            return Fate::Lives;
+        };
+        if let Err(reason) = secure.encrypt(&mut answer) {
+            return self.write_failed(io, reason);
+        }
+        if answer.is_empty() {
+            let output = secure.session.output();
+            let len = output.len();
+            match io.write(output) {
+                Ok(WriteOutcome::Written(n)) => {
+                    self.shared.count_sent(secure.sent(n));
+                    if n == len {
+                        return Fate::Lives;
+                    }
+                }
+                Ok(WriteOutcome::WouldBlock) => {}
+                Err(error) => return self.write_failed(io, DisconnectReason::from_io(&error)),
+            }
+        }
+        match self.seal(io, Taken::One(answer)) {
+            Ok(()) => self.flushed(io),
+            Err(reason) => self.write_failed(io, reason),
+        }
+    }
+
     /// Encrypts what waits and the newest behind it, and hands it over, as far as session and
     /// system take it.
     pub(super) fn seal<O: Os, C>(
@@ -332,9 +393,7 @@ impl Connection {
             Taken::Nothing => {}
             // The usual case: one answer, and nothing before it.
             Taken::One(mut piece) if pieces.is_empty() => {
-                let n = secure.session.write(&piece).map_err(failed)?;
-                secure.unsent += n;
-                piece.advance(n);
+                secure.encrypt(&mut piece)?;
                 if !piece.is_empty() {
                     pieces.push_back(piece);
                 }
@@ -345,7 +404,7 @@ impl Connection {
         }
         let mut progress = false;
         loop {
-            encrypt(secure, pieces)?;
+            secure.encrypt_all(pieces)?;
             let output = secure.session.output();
             let len = output.len();
             if len == 0 {
@@ -381,40 +440,12 @@ impl Connection {
         Ok(!self.is_blocked())
     }
 
-    /// The last thing before the socket is closed. Only an end in good order is called one: a peer
-    /// that hears nothing knows that something is missing.
+    /// The last thing before the socket is closed without an end in order: an alert, perhaps.
     #[cold]
-    pub(crate) fn farewell<O: Os, C>(
-        &mut self,
-        io: &mut SourceIo<'_, O, C>,
-        reason: &DisconnectReason,
-    ) {
-        if self.secure.is_none() || self.shared.queued() > 0 {
-            return;
-        }
-        // If it cannot be sent, the peer hears nothing.
-        let _best_effort = match reason {
-            DisconnectReason::PeerClosed | DisconnectReason::Closed => self.say_goodbye(io),
-            _ => self.seal(io, Taken::Nothing).map(|()| true),
-        };
-    }
-}
-
-/// Has the session take as much of the pieces as its bound allows.
-fn encrypt(secure: &mut Secure, pieces: &mut VecDeque<Bytes>) -> Result<(), DisconnectReason> {
-    while !pieces.is_empty() && secure.session.may_write() {
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let used = pieces.len().min(MAX_SLICES);
-        for (slice, piece) in slices.iter_mut().zip(&*pieces) {
-            *slice = IoSlice::new(piece);
-        }
-        let n = secure.session.write_vectored(&slices[..used]);
-        let n = n.map_err(failed)?;
-        secure.unsent += n;
-        drop_front(pieces, n);
-        if n == 0 {
-            break;
+    pub(crate) fn farewell<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
+        if self.shared.queued() == 0 {
+            // If it cannot be sent, the peer hears nothing.
+            let _best_effort = self.seal(io, Taken::Nothing);
         }
     }
-    Ok(())
 }

@@ -25,6 +25,9 @@ impl Connection {
         if self.is_plain()
             && let Some(answer) = self.shared.take_only()
         {
+            if self.secure.is_some() {
+                return self.seal_only(io, answer);
+            }
             return match io.write(&answer) {
                 Ok(WriteOutcome::Written(n)) if n == answer.len() => {
                     self.shared.count_sent(n);
@@ -59,7 +62,6 @@ impl Connection {
             && !self.fin_wanted
             && self.hold & Hold::WRITES == 0
             && self.pressure.is_none()
-            && self.secure.is_none()
             && !self.shared.is_throttled()
     }
 
@@ -279,7 +281,7 @@ impl Connection {
             return Fate::Lives;
         }
         if self.phase == Phase::Closing && self.eof {
-            return Fate::Ends(DisconnectReason::Closed);
+            return self.end_in_order(io, DisconnectReason::Closed);
         }
         if (self.fin_wanted || self.phase == Phase::Closing) && !self.fin_sent {
             match self.say_goodbye(io) {
