@@ -22,7 +22,7 @@
 //! - [`ClientTls`] is the same for a client: whom it trusts, and who it is.
 //! - [`TlsSession`] is one connection. It has a deadline for its handshake and one bound for all
 //!   that it holds, tells a clean end from a cut, says when plaintext waits inside while the socket
-//!   is silent, and owns no buffer while it is idle.
+//!   is silent, and while it is idle no buffer larger than a short answer.
 //! - [`TlsError`] tells apart why a handshake fails, so that it can be counted.
 //!
 //! # A server

@@ -137,12 +137,13 @@ fn nothing_is_left_behind() {
     assert_eq!(certs.handshakes(), 0);
 }
 
-/// One record in and one out: rustls' two, and the one that the ciphertext waits in.
+/// One record in and one out: rustls' two, and for a large one what the ciphertext waits in. That of a
+/// small one is kept.
 #[test]
-fn a_round_trip_allocates_three_times() {
+fn a_round_trip_allocates_twice() {
     let ca = Ca::new("ca");
     let mut pair = Pair::open(&ca.server().build().unwrap(), &ca.client().build().unwrap());
-    for len in [64, 16 * 1024] {
+    for (len, expected) in [(64, 2), (16 * 1024, 3)] {
         let mut plain = vec![0; 32 * 1024];
         for round in 0..3 {
             pair.client.write(&vec![7; len]).unwrap();
@@ -154,7 +155,10 @@ fn a_round_trip_allocates_three_times() {
                 pair.server.sent(n);
             });
             // The first one makes a queue that stays.
-            assert!(allocations == 3 || round == 0, "{len}: {allocations}");
+            assert!(
+                allocations == expected || round == 0,
+                "{len}: {allocations}"
+            );
         }
     }
 }
