@@ -112,6 +112,7 @@
 //! | `sim` | off | the module `sim` with a simulated operating system |
 #![forbid(unsafe_code)]
 
+mod courtesy;
 mod entry;
 mod event;
 pub mod limits;

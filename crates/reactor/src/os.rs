@@ -56,6 +56,9 @@ pub trait Os: Clone + Send + Sync + 'static {
     /// The monotonic time.
     fn now(&self) -> Instant;
 
+    /// Lets the threads that wait for this core run first; returns at once if there are none.
+    fn yield_core(&self);
+
     /// Whether a read or write that moved fewer bytes than asked for proves that there is no
     /// more to move, so that the next report is certain to come without trying again.
     ///

@@ -17,6 +17,7 @@ use slab::Slab;
 pub(crate) use clock::Clock;
 pub use register::RegisterError;
 
+use crate::courtesy::Courtesy;
 use crate::entry::{Accepting, Entry, Flags, Io, NEVER, NO_TIMER, Socket};
 use crate::ready::ReadyList;
 use crate::remote::Shared;
@@ -44,6 +45,7 @@ pub struct Reactor<O: Os, T, C> {
     /// Listeners without descriptors; may hold tokens of listeners removed meanwhile.
     starved: Vec<Token>,
     accept_log: AcceptLog,
+    courtesy: Courtesy,
     stats: Stats,
 }
 
@@ -126,6 +128,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
             turn: Turn::default(),
             starved: Vec::new(),
             accept_log: AcceptLog::default(),
+            courtesy: Courtesy::default(),
             stats: Stats::default(),
         })
     }

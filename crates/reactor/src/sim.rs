@@ -179,6 +179,12 @@ impl SimOs {
         self.state().advance(period);
     }
 
+    /// How much time passes when a loop lets other threads have its core; none by default, as if
+    /// there were no others.
+    pub fn set_rivals_keep(&self, period: Duration) {
+        self.state().rivals_keep = period;
+    }
+
     /// Blocks until every loop of the system under test waits and nothing will happen by
     /// itself: no remote end can act and, unless the clock is manual, no timeout is running.
     ///

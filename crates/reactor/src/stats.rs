@@ -16,6 +16,8 @@ pub struct Stats {
     pub polls: u64,
     /// Turns that went without asking because sources were ready anyway.
     pub polls_skipped: u64,
+    /// Times the loop let other threads have the core before it slept.
+    pub core_offers: u64,
     /// Events delivered, commands included.
     pub events: u64,
     /// Listeners and streams now held.

@@ -4,6 +4,7 @@ mod transfer;
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::event::Source;
@@ -116,6 +117,10 @@ impl Os for System {
     #[inline]
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    fn yield_core(&self) {
+        thread::yield_now();
     }
 
     #[inline]

@@ -24,6 +24,9 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     /// sleeps: what another thread makes visible before it calls
     /// [`Remote::wake`](crate::Remote::wake) is either seen by `may_sleep` or ends the sleep.
     ///
+    /// After a turn with work it may first let other threads have the core, which saves them and
+    /// itself a wake-up where there are more of them than cores ([`Stats::core_offers`](crate::Stats::core_offers)).
+    ///
     /// While sources are ready the system is not asked in every turn, but often enough for
     /// others to get in.
     ///
@@ -44,7 +47,12 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
             return Ok(());
         }
         self.turn.skipped = 0;
-        self.turn.unpolled_events = 0;
+        let served = std::mem::take(&mut self.turn.unpolled_events) > 0;
+        let before = if served {
+            self.offer_core(before, until)
+        } else {
+            before
+        };
         let mut full = match self.time_to_sleep(before, until) {
             Some(Duration::ZERO) => self.wait(Some(Duration::ZERO))?,
             timeout => {
@@ -75,6 +83,22 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         }
         self.begin_turn(if hold { 0 } else { MAX_FIRINGS });
         Ok(())
+    }
+
+    /// Before it sleeps after a turn with work, the loop may let others have the core; not before
+    /// it sleeps on, so that one without work makes no system call at all. Tells the time.
+    fn offer_core(&mut self, before: Instant, until: Option<Instant>) -> Instant {
+        let would_sleep =
+            self.time_to_sleep(before, until) != Some(Duration::ZERO) && self.commands.is_empty();
+        if !would_sleep || !self.courtesy.is_due() {
+            return before;
+        }
+        self.base.os.yield_core();
+        self.stats.core_offers += 1;
+        let after = self.refresh_now();
+        self.courtesy
+            .offered(after.saturating_duration_since(before));
+        after
     }
 
     fn begin_turn(&mut self, firings: u32) {

@@ -71,6 +71,14 @@ impl Os for SimOs {
         self.state().instant()
     }
 
+    fn yield_core(&self) {
+        let mut state = self.state();
+        let period = state.rivals_keep;
+        if !period.is_zero() {
+            state.advance(period);
+        }
+    }
+
     fn short_proves_drained(&self) -> bool {
         self.state().dice.faults.short_proves_drained
     }

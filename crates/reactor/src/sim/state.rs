@@ -23,6 +23,8 @@ pub(super) struct State {
     pub(super) base: Instant,
     pub(super) now: u64,
     pub(super) manual_clock: bool,
+    /// How long others keep the core when it is offered to them.
+    pub(super) rivals_keep: Duration,
     pub(super) ends: BTreeMap<EndId, End>,
     pub(super) listeners: BTreeMap<ListenerId, ListenerState>,
     pub(super) peers: BTreeMap<PeerId, PeerState>,
@@ -125,6 +127,7 @@ impl State {
             base: Instant::now(),
             now: 0,
             manual_clock: false,
+            rivals_keep: Duration::ZERO,
             ends: BTreeMap::new(),
             listeners: BTreeMap::new(),
             peers: BTreeMap::new(),
