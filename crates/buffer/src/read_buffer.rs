@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::arena::Arena;
 use crate::block::Block;
-use crate::copy::{COPY_BELOW, copy_out};
+use crate::copy::COPY_BELOW;
 use crate::options::READ_BLOCK;
 use crate::pool::{BufferPool, Exhausted};
 
@@ -223,7 +223,7 @@ impl ReadBuffer {
     fn take_rare(&mut self, range: Range<usize>) -> Bytes {
         let len = range.len();
         if len >= self.copy_below {
-            return copy_out(self.freeze(), range, 0);
+            return self.freeze().slice(range);
         }
         // Not through `as_ref`, so that the arenas can be borrowed beside the block.
         let filled = match &self.state {
@@ -241,13 +241,16 @@ impl ReadBuffer {
         }
     }
 
-    #[inline(never)]
+    #[inline]
     fn freeze(&mut self) -> &Bytes {
-        self.state = match std::mem::replace(&mut self.state, State::Empty) {
-            State::Owned(block) => State::Frozen(block.freeze(self.filled)),
-            State::Frozen(bytes) => State::Frozen(bytes),
-            State::Empty => State::Frozen(Bytes::new()),
-        };
+        // Once for all slices of a read.
+        if !matches!(self.state, State::Frozen(_)) {
+            self.state = State::Frozen(match std::mem::replace(&mut self.state, State::Empty) {
+                State::Owned(block) => block.freeze(self.filled),
+                State::Frozen(bytes) => bytes,
+                State::Empty => Bytes::new(),
+            });
+        }
         match &self.state {
             State::Frozen(bytes) => bytes,
             State::Owned(_) | State::Empty => unreachable!("it was frozen just now"),
