@@ -155,7 +155,8 @@ impl Flags {
         self.apply_special(report);
     }
 
-    #[inline(never)]
+    // Not out of line: the report would have to be in memory for that, in every case.
+    #[inline]
     fn apply_special(&mut self, report: Readiness) {
         let Readiness {
             readable,

@@ -68,9 +68,7 @@ pub(crate) enum Due<C> {
 /// How far the present turn has come.
 #[derive(Debug, Default)]
 struct Turn {
-    /// The source being served, out of the ready list for the time.
-    current: Option<Token>,
-    /// What it has had.
+    /// What the source being served has had.
     burst: u32,
     /// Sources still to be served; those listed from now on wait for the next turn.
     sources_left: usize,

@@ -13,6 +13,8 @@ use crate::entry::Flags;
 #[derive(Debug, Default)]
 pub(crate) struct ReadyList {
     queue: VecDeque<Token>,
+    /// The source being served, out of the queue for the time.
+    current: Option<Token>,
 }
 
 impl ReadyList {
@@ -32,12 +34,36 @@ impl ReadyList {
         }
     }
 
-    pub(crate) fn shrink(&mut self) {
-        self.queue.shrink_to_fit();
+    /// The source being served.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<Token> {
+        self.current
     }
 
-    /// Takes the first. It may have been removed meanwhile; its token tells.
-    pub(crate) fn pop(&mut self) -> Option<Token> {
-        self.queue.pop_front()
+    /// Takes the first to be served. It may have been removed meanwhile; its token tells.
+    #[inline]
+    pub(crate) fn serve_next(&mut self) -> Option<Token> {
+        self.current = self.queue.pop_front();
+        self.current
+    }
+
+    /// Ends the service of the current source.
+    #[inline]
+    pub(crate) fn leave_current(&mut self) -> Option<Token> {
+        self.current.take()
+    }
+
+    /// Ends the service of a source in which nothing is left to do, so that nobody has to look at
+    /// it once more to find that out.
+    #[inline]
+    pub(crate) fn drained(&mut self, token: Token, flags: Flags) {
+        // One look at the slot will do: whatever else was served under it is gone.
+        if !flags.actionable() && self.current.is_some_and(|t| t.slot() == token.slot()) {
+            self.current = None;
+        }
+    }
+
+    pub(crate) fn shrink(&mut self) {
+        self.queue.shrink_to_fit();
     }
 }

@@ -143,6 +143,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
                     && self.base.os.short_proves_drained()
                 {
                     self.socket.flags.clear(Flags::READABLE);
+                    self.base.ready.drained(self.token, self.socket.flags);
                 }
                 Ok(ReadOutcome::Data(n))
             }

@@ -353,6 +353,41 @@ fn removing_sources_that_are_ready_is_safe() {
     assert!(tokens[5..].iter().all(|token| left.contains(token)));
 }
 
+/// H02: who reads another source than the one that is served takes nothing from that one.
+#[test]
+fn draining_another_source_keeps_the_one_being_served() {
+    let (sim, mut reactor) = simulated();
+    for _ in 0..2 {
+        let mut sent = 0;
+        sim.dial(addr(), move |link: &mut Link<'_>| {
+            sent += link.write(&b"hello"[sent..]);
+        });
+    }
+    let tokens = accept(&mut reactor, 2);
+    // Both are reported before the first is given.
+    let first = loop {
+        reactor.poll(None, || true).unwrap();
+        let both = tokens.iter().all(|&token| {
+            let source = reactor.source(token).unwrap();
+            source.io.is_readable()
+        });
+        if both && let Some(Event::Readable(token)) = reactor.next_event() {
+            break token;
+        }
+    };
+    let second = tokens.into_iter().find(|&token| token != first).unwrap();
+    let mut read = |token| {
+        let mut source = reactor.source(token).unwrap();
+        source.io.read(&mut [0; 64]).unwrap()
+    };
+    assert_eq!(read(second), ReadOutcome::Data(5));
+    assert_eq!(
+        turn(&mut reactor, 64),
+        [(first, ReadOutcome::Data(5))],
+        "the first is given again, and the second is not"
+    );
+}
+
 /// H02 against the kernel: one small read per turn takes a whole stream.
 #[test]
 fn a_large_stream_arrives_in_small_budgets() {

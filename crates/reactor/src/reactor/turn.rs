@@ -183,7 +183,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     /// `None` says only that it is not: ask [`next_event`](Self::next_event) for what it is. The
     /// same as an [`Event::Readable`] with its source already looked up, for a loop to which
     /// nearly every event is one.
-    #[inline]
+    #[inline(always)]
     pub fn next_readable(&mut self) -> Option<SourceMut<'_, O, T, C>> {
         let token = self.next_plain()?;
         self.stats.events += 1;
@@ -193,34 +193,41 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
 
     /// The next source if it is in its usual state, has something to read, and nothing comes
     /// before it.
-    #[inline]
+    #[inline(always)]
     fn next_plain(&mut self) -> Option<Token> {
         if self.turn.commands_left > 0 {
             return None;
         }
-        loop {
-            let (token, fresh) = match self.turn.current {
-                Some(token) => (token, false),
-                None => (self.begin_service()?, true),
-            };
+        if let Some(token) = self.base.ready.current() {
             let socket = self.sources.get_mut(token.slot()).map(|e| &mut e.socket);
-            let Some(socket) = socket.filter(|s| s.generation == token.generation()) else {
-                self.turn.current = None;
-                continue;
-            };
-            if fresh {
+            if let Some(socket) = socket.filter(|s| s.generation == token.generation()) {
+                if !socket.is_plain_stream() {
+                    return None;
+                }
+                if socket.flags.has(Flags::READABLE) && self.turn.burst < READ_BURST {
+                    self.turn.burst += 1;
+                    self.turn.unpolled_events += 1;
+                    return Some(token);
+                }
+                self.base.ready.list(token, &mut socket.flags);
+            }
+            self.base.ready.leave_current();
+        }
+        loop {
+            let token = self.begin_service()?;
+            let socket = self.sources.get_mut(token.slot()).map(|e| &mut e.socket);
+            if let Some(socket) = socket.filter(|s| s.generation == token.generation()) {
                 socket.flags.clear(Flags::LISTED);
+                if !socket.is_plain_stream() {
+                    return None;
+                }
+                if socket.flags.has(Flags::READABLE) {
+                    self.turn.burst = 1;
+                    self.turn.unpolled_events += 1;
+                    return Some(token);
+                }
             }
-            if !socket.is_plain_stream() {
-                return None;
-            }
-            if socket.flags.has(Flags::READABLE) && self.turn.burst < READ_BURST {
-                self.turn.burst += 1;
-                self.turn.unpolled_events += 1;
-                return Some(token);
-            }
-            self.base.ready.list(token, &mut socket.flags);
-            self.turn.current = None;
+            self.base.ready.leave_current();
         }
     }
 
@@ -233,7 +240,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
             if let Some(token) = self.next_plain() {
                 return Some(Event::Readable(token));
             }
-            let Some(token) = self.turn.current else {
+            let Some(token) = self.base.ready.current() else {
                 return self.next_due();
             };
             if let Some(event) = self.serve(token) {
@@ -269,14 +276,13 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
             return None;
         }
         self.turn.sources_left -= 1;
-        self.turn.current = self.base.ready.pop();
         self.turn.burst = 0;
-        self.turn.current
+        self.base.ready.serve_next()
     }
 
     /// Puts the source being served behind the others if it has more to do.
     fn end_service(&mut self) {
-        let Some(token) = self.turn.current.take() else {
+        let Some(token) = self.base.ready.leave_current() else {
             return;
         };
         let Some(entry) = self.sources.get_mut(token.slot()) else {

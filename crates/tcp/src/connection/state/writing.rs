@@ -18,9 +18,6 @@ impl Connection {
     /// Hands over what was written, and does what was asked to follow it.
     #[inline(always)]
     pub(crate) fn flush<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
-        if self.phase == Phase::Connecting {
-            return Fate::Lives;
-        }
         // The usual case: nothing else is going on, and the system takes the one answer.
         if self.is_plain()
             && let Some(answer) = self.shared.take_only()
@@ -67,6 +64,9 @@ impl Connection {
 
     #[inline(never)]
     fn hand_over<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        if self.phase == Phase::Connecting {
+            return Fate::Lives;
+        }
         if self.is_handshaking() {
             return self.flush_handshake(io);
         }
