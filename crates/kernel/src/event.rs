@@ -5,11 +5,13 @@
 //! subscription as well; and its end is told as every end is.
 
 use std::any::{Any, TypeId};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, RwLock};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Instant;
 
 use crate::actor::Actor;
@@ -29,6 +31,10 @@ use crate::sync::{lock, read, write};
 /// `T` is what is published. The process that registers it is its producer: the event ends with it,
 /// and whoever subscribed is told, by an exit signal or by a notice. To end it before, send its
 /// alias an exit with [`Reason::Unregistered`](crate::Reason::Unregistered).
+///
+/// `T` is cloned for each subscriber while the event is locked, so that all get everything in the
+/// same order. What costs much to clone belongs into an `Arc`. A `clone` or a `drop` that itself
+/// publishes, subscribes or leaves panics: it would wait for itself.
 ///
 /// # Examples
 ///
@@ -271,6 +277,48 @@ struct Subscriber<T> {
     monitor: bool,
 }
 
+thread_local! {
+    /// Whether this thread holds an audience, and so may just be in a value's code.
+    static HOLDS_AUDIENCE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// An audience in hand.
+struct Open<'a, T>(MutexGuard<'a, Audience<T>>);
+
+impl<T> Deref for Open<'_, T> {
+    type Target = Audience<T>;
+
+    fn deref(&self) -> &Audience<T> {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Open<'_, T> {
+    fn deref_mut(&mut self) -> &mut Audience<T> {
+        &mut self.0
+    }
+}
+
+impl<T> Drop for Open<'_, T> {
+    fn drop(&mut self) {
+        HOLDS_AUDIENCE.set(false);
+    }
+}
+
+impl<T> Topic<T> {
+    /// Values are cloned and dropped with an audience in hand. One whose code came back here would
+    /// wait for itself; so would two events whose values publish each other's.
+    fn open(&self) -> Open<'_, T> {
+        assert!(
+            !HOLDS_AUDIENCE.get(),
+            "the clone and the drop of a value that is published may not use events"
+        );
+        let audience = lock(&self.audience);
+        HOLDS_AUDIENCE.set(true);
+        Open(audience)
+    }
+}
+
 impl<T: Clone + Send + 'static> Topic<T> {
     fn publish(&self, from: Source, value: T) -> Delivered {
         let published = Published {
@@ -279,7 +327,7 @@ impl<T: Clone + Send + 'static> Topic<T> {
             value,
         };
         let mut delivered = Delivered::default();
-        let mut audience = lock(&self.audience);
+        let mut audience = self.open();
         if audience.life.is_none() {
             return delivered;
         }
@@ -302,7 +350,7 @@ impl<T: Clone + Send + 'static> Topic<T> {
     }
 
     fn subscribe(&self, sink: Arc<dyn Sink<Published<T>>>, kind: Kind) -> Vec<Published<T>> {
-        let mut audience = lock(&self.audience);
+        let mut audience = self.open();
         if audience.life.is_none() {
             // It has ended since, and the subscriber will hear of that.
             return Vec::new();
@@ -322,7 +370,7 @@ impl<T: Clone + Send + 'static> Topic<T> {
     }
 
     fn leave(&self, pid: Pid, kind: Kind) {
-        let mut audience = lock(&self.audience);
+        let mut audience = self.open();
         let subscribers = &mut audience.subscribers;
         let Some(subscriber) = subscribers.get_mut(&pid) else {
             return;
@@ -373,7 +421,7 @@ impl<T: Clone + Send + 'static> MetaPort for Port<T> {
         | MetaExit::ParentEnded(reason)
         | MetaExit::OwnerEnded(reason)) = why;
         let topic = &self.0;
-        let mut audience = lock(&topic.audience);
+        let mut audience = topic.open();
         let life = audience.life.take();
         let subscribers = std::mem::take(&mut audience.subscribers);
         let latest = std::mem::take(&mut audience.latest);
@@ -387,7 +435,7 @@ impl<T: Clone + Send + 'static> MetaPort for Port<T> {
     }
 
     fn inspect(&self) -> Inspection {
-        let audience = lock(&self.0.audience);
+        let audience = self.0.open();
         vec![
             ("event", self.0.name.as_str().to_owned()),
             ("subscribers", audience.subscribers.len().to_string()),
@@ -451,7 +499,7 @@ where
             }),
         });
         // Whoever ends it from now on waits until it has begun.
-        let mut audience = lock(&topic.audience);
+        let mut audience = topic.open();
         if !topic.scope.events().insert(&topic) {
             return Err(EventError::Taken(topic.name.clone()));
         }

@@ -3,6 +3,7 @@
 #[path = "common/lab.rs"]
 mod lab;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
@@ -355,4 +356,39 @@ fn e_05_a_full_mailbox_is_told() {
         .try_iter()
         .filter(|note| matches!(note, Note::Text(..)));
     assert_eq!(texts.count(), 3);
+}
+
+/// A value that publishes while it is cloned would wait for itself: it panics, and the event goes on.
+#[test]
+fn a_value_that_publishes_when_it_is_cloned_panics() {
+    struct Echo(Option<Publisher<Self>>);
+    impl Clone for Echo {
+        fn clone(&self) -> Self {
+            if let Some(publisher) = &self.0 {
+                let _never_comes = publisher.publish(Self(None));
+            }
+            Self(None)
+        }
+    }
+    struct Hall(Sender<Publisher<Echo>>);
+    impl Actor for Hall {
+        type Msg = Published<Echo>;
+        fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+            let publisher = ctx.spawn_meta(Event::new("echo"))?;
+            ctx.monitor_event::<Echo>("echo")?;
+            Ok(self.0.send(publisher)?)
+        }
+        fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, _: Published<Echo>) -> Flow {
+            Ok(())
+        }
+    }
+    let node = node(1);
+    let (tell, told) = unbounded();
+    node.spawn(Hall(tell)).unwrap();
+    let publisher = hear(&told);
+    let echo = Echo(Some(publisher.clone()));
+    let outcome = catch_unwind(AssertUnwindSafe(|| publisher.publish(echo)));
+    assert!(outcome.is_err());
+    assert_eq!(publisher.publish(Echo(None)).reached, 1);
+    stop(&node);
 }
