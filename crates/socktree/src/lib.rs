@@ -46,11 +46,14 @@ pub use socktree_tls as tls;
 
 pub use socktree_codec::{Decoder, Framing, LengthPrefix};
 pub use socktree_kernel::{
-    Actor, Address, Alias, AutoShutdown, BlockingMeta, CallError, ChildSpec, Ctx, Down, Exit,
-    Fallback, Flow, Inspection, Level, LevelFilter, MetaHandle, MetaInfo, Name, NoMessages, Node,
-    NodeBuilder, NodeError, NodeInfo, Pid, Pool, Priority, ProcessInfo, ProcessState, Reason,
-    RelationError, Reply, RequestRef, Restart, SendError, Shutdown, Source, SpawnError,
-    SpawnOptions, StopReport, Supervisor, Target, TimerRef, protocol,
+    Actor, AddChild, Address, Alias, AutoShutdown, BlockingMeta, CallError, ChildError, ChildInfo,
+    ChildSpec, ChildState, Ctx, Delivered, DisableChild, Down, EnableChild, Ended, Event,
+    EventError, EventNotice, Exit, Fallback, Flow, InspectPool, Inspection, Level, LevelFilter,
+    ListChildren, MetaHandle, MetaInfo, Name, NoMessages, Node, NodeBuilder, NodeError, NodeInfo,
+    Pid, Pool, PoolInfo, Priority, ProcessInfo, ProcessState, Published, Publisher, Reason,
+    RelationError, Reply, RequestRef, ResizePool, Restart, RestartHistory, RestartInfo, SendError,
+    Shutdown, Source, SpawnError, SpawnOptions, StartChild, StopReport, Strategy, Subscription,
+    Supervisor, Target, TimerRef, WorkerId, protocol,
 };
 pub use socktree_reactor::Keepalive;
 pub use socktree_tcp::{
