@@ -268,6 +268,15 @@ impl<'a, A: Actor> Ctx<'a, A> {
         f()
     }
 
+    /// Lets the worker go on under another thread, so that this one can wait for what other
+    /// processes do. False if there is no thread to do so.
+    pub(crate) fn may_wait(&self) -> bool {
+        match self.turn {
+            Some(turn) => turn.hand_over(),
+            None => self.process.core_ref().node.has_threads(),
+        }
+    }
+
     // Ends.
 
     /// Sends an exit signal: the target ends with the reason, unless it traps exits.

@@ -61,6 +61,11 @@ impl Spares {
         })
     }
 
+    /// How many threads there may be.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Starts the thread that drives a worker from the beginning.
     pub(crate) fn start(self: &Arc<Self>, worker: Arc<Worker>) -> io::Result<()> {
         self.spawn(Job { worker, epoch: 0 })

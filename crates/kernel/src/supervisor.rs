@@ -17,8 +17,10 @@ use std::time::Duration;
 use crate::actor::{Actor, Down, Exit};
 use crate::ctx::Ctx;
 use crate::error::SpawnError;
+use crate::guard::caught;
 use crate::id::{Name, Pid};
 use crate::message::Source;
+use crate::meta::Inspection;
 use crate::reason::{Flow, Reason};
 
 pub use error::ChildError;
@@ -307,6 +309,24 @@ impl Actor for Supervisor {
 
     fn exit(&mut self, ctx: &mut Ctx<'_, Self>, exit: Exit) -> Flow {
         crew::shut_down(self, ctx, &exit.reason)
+    }
+
+    /// Its strategy, how many of its children run, and what had to be restarted, the latest last:
+    /// as many as [`RestartHistory`] tells, which also says when.
+    fn inspect(&self) -> Inspection {
+        let rules = &self.crew.rules;
+        let running = rules.children().filter(|child| rules.is_alive(child.0));
+        let (running, all) = (running.count(), rules.children().count());
+        let mut items = vec![
+            ("strategy", self.policy().strategy.to_string()),
+            ("children", format!("{running} of {all}")),
+        ];
+        items.extend(rules.history().map(|crash| {
+            // An error's text is user code: its panic is no reason to end a supervisor.
+            let text = caught(|| Ok(format!("{}: {}", crash.child, crash.reason)));
+            ("restart", text.unwrap_or_else(|_| crash.child.to_string()))
+        }));
+        items
     }
 }
 

@@ -359,22 +359,22 @@ impl Turn<'_> {
         self.receipts.borrow_mut().push(receipt);
     }
 
-    /// Gives the loop away by intent, before this thread blocks.
-    pub(crate) fn hand_over(&self) {
+    /// Gives the loop away by intent, before this thread blocks. False if it could not.
+    pub(crate) fn hand_over(&self) -> bool {
         if self.is_displaced() {
-            return;
+            return true;
         }
         // The watchdog may have been faster.
         if let Some(mut core) = self.worker.core.regain(self.epoch) {
-            self.worker.displace(&mut core);
+            return self.worker.displace(&mut core);
         }
+        true
     }
 
     /// Gives the loop away, and lets the process that runs keep the thread until it is idle or has
     /// used up its budget.
     pub(crate) fn take_thread(&self) {
-        self.hand_over();
-        self.keeps_thread.set(self.is_displaced());
+        self.keeps_thread.set(self.hand_over());
     }
 
     /// What a displaced thread still owes: receipts, and its process back in the queue.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use lab::{PATIENCE, hear, node, stop, until};
+use lab::{Handle, PATIENCE, hear, node, stop, until};
 use socktree_kernel::{
     Actor, Ctx, Flow, Node, Pid, Reason, Restart, Source, SpawnError, Supervisor, protocol,
 };
@@ -168,7 +168,7 @@ fn the_reason_and_the_kind_decide() {
 
 /// F05, S-01: the supervisor ends with a reason of its own, and its children with it.
 #[test]
-fn too_many_restarts_end_the_supervisor() {
+fn s_01_too_many_restarts_end_the_supervisor() {
     let node = node(2);
     let (kind, other) = (Kind::new(), Kind::new());
     let tree = supervisor(&kind, Restart::Transient, 3).child("child_1", other.make());
@@ -225,7 +225,7 @@ fn old_restarts_are_forgotten() {
 
 /// S-02: a restart that fails is tried again, and does not end the supervisor.
 #[test]
-fn a_failing_restart_is_tried_again() {
+fn s_02_a_failing_restart_is_tried_again() {
     let node = node(2);
     let kind = Kind::new();
     node.spawn(supervisor(&kind, Restart::Transient, 10))
@@ -245,7 +245,7 @@ fn a_failing_restart_is_tried_again() {
 
 /// S-02: but each failure counts.
 #[test]
-fn a_restart_that_always_fails_is_too_much() {
+fn s_02_a_restart_that_always_fails_is_too_much() {
     let node = node(2);
     let kind = Kind::new();
     let (_, ended) = node
@@ -265,23 +265,60 @@ fn a_restart_that_always_fails_is_too_much() {
     stop(&node);
 }
 
-/// P-11: a supervisor that cannot start all its children leaves none.
+/// P-11: a supervisor that cannot start all its children leaves none. Those that it had started
+/// have ended when that is told, the last first, and their names are free.
 #[test]
-fn a_failed_start_leaves_nothing() {
-    let node = node(2);
-    let (kind, broken) = (Kind::new(), Kind::new());
-    broken.failures.store(1, Ordering::SeqCst);
-    let tree = supervisor(&kind, Restart::Transient, 5).child("child_1", broken.make());
-    match node.spawn(tree) {
-        Err(SpawnError::Init(reason)) => assert!(reason.to_string().contains("not yet")),
-        other => panic!("{other:?}"),
+fn p_11_a_failed_start_leaves_nothing() {
+    // On one worker, and on none when a thread outside starts it: both wait for others to go on.
+    let node = node(1);
+    for from_inside in [false, true] {
+        let (kind, broken) = (Kind::new(), Kind::new());
+        broken.failures.store(1, Ordering::SeqCst);
+        let tree = supervisor(&kind, Restart::Transient, 5)
+            .child("child_1", kind.make())
+            .child("child_2", broken.make());
+        let failed = if from_inside {
+            Handle::new(&node).run(|ctx| ctx.spawn(tree).map(|_| ()))
+        } else {
+            node.spawn(tree).map(|_| ())
+        };
+        match failed {
+            Err(SpawnError::Init(reason)) => assert!(reason.to_string().contains("not yet")),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(kind.ends.try_iter().count(), 2);
+        assert!(node.whereis("child_0").is_none() && node.whereis("child_1").is_none());
     }
-    hear(&kind.ends);
-    until("nothing is left", || node.info().processes == 0);
     // Two of a name are such a failure.
+    let kind = Kind::new();
     let twins = supervisor(&kind, Restart::Transient, 5).child("child_0", kind.make());
     assert!(matches!(node.spawn(twins), Err(SpawnError::Init(_))));
-    until("nothing is left", || node.info().processes == 0);
+    let puppet = 1;
+    assert_eq!(node.info().processes, puppet);
+    stop(&node);
+}
+
+/// What a supervisor tells of itself: its children, and why they were restarted.
+#[test]
+fn its_restarts_can_be_inspected() {
+    let node = node(1);
+    let kind = Kind::new();
+    let tree = node
+        .spawn(supervisor(&kind, Restart::Transient, 5))
+        .unwrap();
+    kind.started();
+    for _ in 0..2 {
+        order(&node, "child_0", fall);
+        kind.started();
+    }
+    let items = node.inspect_actor(&tree, PATIENCE).unwrap();
+    let of = |name: &str| {
+        let found = items.iter().filter(|(key, _)| *key == name);
+        found.map(|(_, value)| value.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("strategy"), ["one for one"]);
+    assert_eq!(of("children"), ["1 of 1"]);
+    assert_eq!(of("restart"), ["'child_0': panic: it falls"; 2]);
     stop(&node);
 }
 
@@ -304,7 +341,7 @@ fn children_end_with_their_supervisor() {
 
 /// P-04, P-05, S-08: a name is free at each of many restarts, and nothing is left of the dead.
 #[test]
-fn restarts_find_the_name_free_and_leave_nothing() {
+fn p_04_p_05_s_08_restarts_find_the_name_free_and_leave_nothing() {
     let node = node(2);
     let kind = Kind::new();
     // Were the name ever taken, the restart would count twice.

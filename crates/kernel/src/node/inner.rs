@@ -109,6 +109,11 @@ impl NodeInner {
             .map_or_else(Instant::now, |worker| worker.now())
     }
 
+    /// Whether threads of its own run its processes, and not a test.
+    pub(crate) fn has_threads(&self) -> bool {
+        self.spares.limit() > 0
+    }
+
     pub(crate) fn new_alias(&self) -> Alias {
         self.counter.next_alias()
     }

@@ -10,7 +10,7 @@ use crate::guard::caught;
 use crate::id::{Pid, Target};
 use crate::protocol;
 use crate::reason::{Flow, Reason};
-use crate::supervisor::rules::{ChildId, Command, Rules};
+use crate::supervisor::rules::{ChildId, Command, Rules, State};
 use crate::timer::TimerRef;
 
 /// The time that the rules were waiting for has come.
@@ -66,6 +66,14 @@ impl Crew {
         self.pids.get(&id).copied()
     }
 
+    /// A child that was told to end.
+    fn stopping(&self) -> Option<Pid> {
+        let mut children = self.rules.children();
+        let is_stopping = |state: State| matches!(state, State::Stopping(_));
+        let child = children.find(|(_, _, state, _)| is_stopping(*state));
+        self.pid(child?.0)
+    }
+
     fn set_pid(&mut self, id: ChildId, pid: Pid) {
         self.pids.insert(id, pid);
         self.ids.insert(pid, id);
@@ -82,14 +90,40 @@ impl Crew {
 ///
 /// # Errors
 ///
-/// Why the first child that could not be started could not.
+/// Why the first child that could not be started could not. Those that were started before it have
+/// ended by then, in their order.
 pub(crate) fn begin<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>) -> Flow {
     ctx.supervise();
     host.crew().rules.begin();
     work(host, ctx)?;
-    match host.crew().rules.ending() {
-        Some(reason) => Err(reason.clone()),
+    match host.crew().rules.ending().cloned() {
         None => Ok(()),
+        Some(_) if ctx.may_wait() => wait_for_ends(host, ctx),
+        // Nobody would run them meanwhile. They are told to end, without order, when this fails.
+        Some(reason) => Err(reason),
+    }
+}
+
+/// Ends the crew before `init` is over, when no notice can come.
+fn wait_for_ends<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>) -> Flow {
+    loop {
+        let next = host.crew().rules.next_tick();
+        let stopping = host.crew().stopping();
+        let pid = stopping.expect("who does not end has children that are told to");
+        let now = ctx.now();
+        let reason = match (ctx.node().monitor(pid), next) {
+            (Ok(ended), None) => Some(ended.wait().reason),
+            (Ok(ended), Some(at)) => {
+                let down = ended.wait_for(at.saturating_duration_since(now));
+                down.map(|down| down.reason)
+            }
+            // It has ended before we looked, so nobody can tell.
+            (Err(_), _) => Some(Reason::NoProcess),
+        };
+        match reason {
+            Some(reason) => down(host, ctx, &Down::new(Target::Pid(pid), reason))?,
+            None => tick(host, ctx)?,
+        }
     }
 }
 

@@ -265,9 +265,7 @@ impl Rules {
         let (starting, cause) = self.starting.take().expect("a start was asked for");
         assert_eq!(starting, id, "what failed to start was asked to");
         if matches!(self.phase, Phase::First) {
-            self.queue.clear();
-            self.phase = Phase::Over;
-            self.commands.push_back(Command::End(reason));
+            self.shut_down(&reason, now);
         } else if cause == Cause::Rules {
             let slot = self.slot(id);
             slot.failures = slot.failures.saturating_add(1);

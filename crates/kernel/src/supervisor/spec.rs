@@ -30,6 +30,17 @@ pub enum Strategy {
     SimpleOneForOne,
 }
 
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OneForOne => "one for one",
+            Self::AllForOne => "all for one",
+            Self::RestForOne => "rest for one",
+            Self::SimpleOneForOne => "simple one for one",
+        })
+    }
+}
+
 /// When a child that has ended is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(
