@@ -141,7 +141,7 @@ fn what_can_be_inspected() {
 
 /// P-01, B09: an identity is never given twice, however many come and go.
 #[test]
-fn a_long_life_among_many_short_ones() {
+fn p_01_a_long_life_among_many_short_ones() {
     let served = Served::start(Served::any(), Probe::echo());
     let long = connect(served.addr());
     let conn = served.watch.connect();

@@ -50,7 +50,7 @@ fn supervised(node: &Node, addr: SocketAddr) -> (mpsc::Receiver<()>, socktree::P
 /// P-04: the port is closed before the supervisor is told, so the restart can bind it, each time,
 /// without a retry, and with connections open.
 #[test]
-fn a_server_that_panics_finds_its_port_free() {
+fn p_04_a_server_that_panics_finds_its_port_free() {
     for workers in [1, 2] {
         let node = Served::node(workers);
         let addr = free_port();
@@ -186,7 +186,7 @@ fn the_second_server_on_a_port_is_refused() {
 
 /// M-03: connections that arrive while the parent ends are closed like all others.
 #[test]
-fn a_storm_of_connections_while_the_parent_ends() {
+fn m_03_a_storm_of_connections_while_the_parent_ends() {
     for _ in 0..10 {
         let served = Served::start(Served::any(), Probe::echo());
         let addr = served.addr();

@@ -3,6 +3,8 @@
 //! Each rule is a function from the files of the repository to findings, so that the tests beside
 //! it show it failing on a bad sample. A finding names the file, the line and what to do about it.
 
+#[path = "tidy/faults.rs"]
+mod faults;
 #[path = "tidy/layout.rs"]
 mod layout;
 #[path = "tidy/manifest.rs"]
@@ -71,6 +73,11 @@ fn nothing_is_left_undone() {
 #[test]
 fn tests_do_not_sleep() {
     check(source::tests_do_not_sleep);
+}
+
+#[test]
+fn every_fault_of_others_has_its_test() {
+    check(faults::every_fault_has_its_test);
 }
 
 #[test]

@@ -35,6 +35,9 @@ pub enum Reason {
     /// Ended from outside without a chance to go on.
     Kill,
     /// A callback panicked; the text is the panic's.
+    ///
+    /// Where it was, the [panic hook](std::panic::set_hook) has been told before: by default it
+    /// writes the place to stderr, and with `RUST_BACKTRACE=1` the way that led there.
     Panic(Arc<str>),
     /// A callback returned this error.
     Error(Arc<dyn Error + Send + Sync>),

@@ -38,9 +38,9 @@ fn what_it_finds_comes_in_its_name_and_in_order() {
     stop(&node);
 }
 
-/// A source that is faster than its owner waits, and loses nothing.
+/// M-07: a source that is faster than its owner waits, and loses nothing.
 #[test]
-fn a_full_owner_slows_it_down() {
+fn m_07_a_full_owner_slows_it_down() {
     let node = node(2);
     let options = SpawnOptions::new().mailbox(2);
     let owner = Plan::default().options(options).start(&node).unwrap();
@@ -112,7 +112,7 @@ fn its_handler_takes_what_is_sent_to_the_alias() {
 
 /// What the end has to wait for is unblocked, and waited for, before anyone is told (P-04).
 #[test]
-fn an_exit_unblocks_what_blocks() {
+fn p_04_an_exit_unblocks_what_blocks() {
     let node = node(2);
     let watcher = Handle::new(&node);
     for by_owner in [true, false] {
@@ -202,9 +202,9 @@ fn a_panic_is_its_reason_and_nobody_elses() {
     stop(&node);
 }
 
-/// Whichever half is first: one reason, one end.
+/// M-05: whichever half is first: one reason, one end.
 #[test]
-fn both_halves_may_end_it_at_once() {
+fn m_05_both_halves_may_end_it_at_once() {
     struct Stop;
     protocol!(Stop);
     let node = node(2);

@@ -515,7 +515,7 @@ fn what_panics_over_an_answer_ends_the_caller_alone() {
 
 /// S-03: a process that waits for an answer hears that it has to end.
 #[test]
-fn a_waiting_caller_is_told_to_end() {
+fn s_03_a_waiting_caller_is_told_to_end() {
     let waiting = |node: &Node, traps: bool| {
         let callee = node.spawn(Hoarder::default()).unwrap();
         let (caller, to) = (Handle::new(node), callee.pid());

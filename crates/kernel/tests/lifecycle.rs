@@ -93,7 +93,7 @@ fn a_kill_during_init_comes_right_after_it() {
 
 /// P-11: linked or not, children do not outlive an `init` that fails.
 #[test]
-fn a_failed_init_ends_the_children_it_started() {
+fn p_11_a_failed_init_ends_the_children_it_started() {
     let node = node(2);
     let (tell, told) = unbounded();
     let plan = Plan::init(move |ctx| {
@@ -117,7 +117,7 @@ fn a_failed_init_ends_the_children_it_started() {
 
 /// P-04: who is told of an end finds the names free, and `terminate` over.
 #[test]
-fn names_are_free_before_anyone_is_told() {
+fn p_04_names_are_free_before_anyone_is_told() {
     let node = node(2);
     let watcher = Handle::new(&node);
     for _ in 0..300 {
@@ -147,7 +147,7 @@ fn names_are_free_before_anyone_is_told() {
 
 /// P-02: whoever finds a name can watch what it leads to.
 #[test]
-fn a_name_leads_to_a_process_that_is_there() {
+fn p_02_a_name_leads_to_a_process_that_is_there() {
     let node = node(1);
     for n in 0..3_000 {
         let name = format!("name {n}");
@@ -171,7 +171,7 @@ fn a_name_leads_to_a_process_that_is_there() {
 
 /// P-04: and so a watcher can take the name at once.
 #[test]
-fn a_name_can_be_taken_in_the_notice() {
+fn p_04_a_name_can_be_taken_in_the_notice() {
     let node = node(2);
     let plan = Plan {
         down: Some(|ctx: &mut Ctx<'_, Puppet>| Ok(ctx.register("role")?)),

@@ -230,7 +230,7 @@ fn a_notice_goes_past_the_bound() {
 
 /// P-06: signals are neither bounded nor lost, and come before messages that were sent earlier.
 #[test]
-fn signals_pass_a_full_mailbox_and_go_first() {
+fn p_06_signals_pass_a_full_mailbox_and_go_first() {
     let node = node(2);
     let process = bounded_to(2, &node);
     process.run(|ctx| ctx.trap_exit(true));
@@ -275,7 +275,7 @@ fn signals_pass_a_full_mailbox_and_go_first() {
 
 /// P-06: and a kill goes before all of them.
 #[test]
-fn a_kill_goes_first() {
+fn p_06_a_kill_goes_first() {
     let node = node(1);
     let process = bounded_to(2, &node);
     process.run(|ctx| ctx.trap_exit(true));

@@ -116,7 +116,7 @@ fn an_alias_is_an_address() {
 
 /// The owner gets messages in the meta-process's name (M-09).
 #[test]
-fn a_message_says_which_meta_process_sent_it() {
+fn m_09_a_message_says_which_meta_process_sent_it() {
     let node = node(1);
     let owner = Handle::new(&node);
     let mut meta = Held::of(&owner);
@@ -133,7 +133,7 @@ fn a_message_says_which_meta_process_sent_it() {
 
 /// P-04: sockets are closed before names are free, and names are free before anyone is told.
 #[test]
-fn an_end_is_told_after_every_meta_process_has_ended() {
+fn p_04_an_end_is_told_after_every_meta_process_has_ended() {
     let node = node(2);
     let owner = Plan::default().options(SpawnOptions::new().name("server"));
     let owner = owner.start(&node).unwrap();
@@ -166,7 +166,7 @@ fn an_end_is_told_after_every_meta_process_has_ended() {
 
 /// M-03: nothing is started for an owner that has begun to end.
 #[test]
-fn an_ending_owner_starts_nothing() {
+fn m_03_an_ending_owner_starts_nothing() {
     let node = node(2);
     let owner = Handle::new(&node);
     let scope = owner.run(|ctx| ctx.meta_scope());
@@ -246,7 +246,7 @@ impl MetaPort for Prompt {
 
 /// M-03 as the race it was: registrations from two threads while the parent ends.
 #[test]
-fn registration_races_with_the_owners_end() {
+fn m_03_registration_races_with_the_owners_end() {
     let node = node(2);
     for _ in 0..200 {
         let owner = Handle::new(&node);
@@ -345,9 +345,9 @@ fn a_meta_process_ends_with_the_process_it_is_bound_to() {
     stop(&node);
 }
 
-/// One that its parent cannot do without ends it, as a link would.
+/// M-08: one that its parent cannot do without ends it, as a link would.
 #[test]
-fn a_meta_process_can_end_its_parent() {
+fn m_08_a_meta_process_can_end_its_parent() {
     let node = node(1);
     let owner = Handle::new(&node);
     let (scope, mut meta) = owner.run(|ctx| (ctx.meta_scope(), ctx.spawn_meta(Plain).unwrap()));
@@ -384,9 +384,9 @@ fn a_failed_init_waits_for_its_meta_processes() {
     stop(&node);
 }
 
-/// P-01: an address is never given twice, however many come and go meanwhile.
+/// P-01, M-06: an address is never given twice, however many come and go meanwhile.
 #[test]
-fn three_hundred_thousand_aliases_are_all_different() {
+fn p_01_m_06_three_hundred_thousand_aliases_are_all_different() {
     let node = node(1);
     let owner = Handle::new(&node);
     let mut meta = Held::of(&owner);

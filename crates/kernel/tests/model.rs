@@ -325,7 +325,7 @@ proptest! {
 
     /// P-02, P-04, P-05, P-07, F11.
     #[test]
-    fn relations_are_as_the_model_says(ops in ops()) {
+    fn p_02_p_04_p_05_p_07_relations_are_as_the_model_says(ops in ops()) {
         let mut pair = Pair::new();
         pair.start();
         for op in ops {

@@ -3,6 +3,7 @@
 #[path = "common/lab.rs"]
 mod lab;
 
+use std::backtrace::Backtrace;
 use std::error::Error;
 use std::fmt;
 use std::panic::panic_any;
@@ -10,7 +11,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{bounded, unbounded};
 use lab::{Handle, Plan, hear, node, stop, until};
 use socktree_kernel::{
     Actor, Ctx, Flow, NoMessages, Node, Reason, Source, SpawnError, SpawnOptions,
@@ -48,6 +49,32 @@ fn all_is_well(node: &Node, neighbour: &Handle) {
     until("the others have ended", || node.info().processes == 1);
     neighbour.run(|_| ());
     stop(node);
+}
+
+/// P-12: the hook comes before the panic is caught, so whoever wants to know where it was, or to
+/// have a backtrace, has it as in any other program.
+#[test]
+fn p_12_the_panic_hook_is_told_where() {
+    let (tell, told) = unbounded();
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let payload = info.payload().downcast_ref::<&str>();
+        if payload == Some(&"where am I?") {
+            let place = info.location().map(|at| (at.file().to_owned(), at.line()));
+            let backtrace = Backtrace::force_capture().to_string();
+            let _gone = tell.send((place, backtrace));
+        }
+        before(info);
+    }));
+    let (node, neighbour) = lab_with_neighbour();
+    let process = Handle::new(&node);
+    let line = line!() + 1;
+    process.tell(|_| panic!("where am I?"));
+    assert!(is_panic(&process.end(), "where am I?"));
+    let (place, backtrace) = hear(&told);
+    assert_eq!(place, Some((file!().to_owned(), line)));
+    assert!(backtrace.contains("p_12_the_panic_hook_is_told_where"));
+    all_is_well(&node, &neighbour);
 }
 
 /// F01

@@ -26,8 +26,9 @@ fn block(process: &Handle) -> Sender<()> {
     release
 }
 
+/// P-10: the priority is part of the send, so one message's is never another's.
 #[test]
-fn the_highest_goes_first_and_equals_in_order() {
+fn p_10_the_highest_goes_first_and_equals_in_order() {
     let node = node(2);
     let (target, sender) = (Handle::new(&node), Handle::new(&node));
     let (to, address, held) = (target.pid(), target.address.clone(), block(&target));

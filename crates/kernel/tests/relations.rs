@@ -151,7 +151,7 @@ fn a_parents_signal_cannot_be_trapped_either() {
 
 /// P-02: whoever watches a target that is just ending is either refused or told.
 #[test]
-fn a_watch_is_refused_or_told() {
+fn p_02_a_watch_is_refused_or_told() {
     let node = node(2);
     let watcher = Handle::new(&node);
     let mut told = 0;
@@ -175,7 +175,7 @@ fn a_watch_is_refused_or_told() {
 /// P-02 for names, which unlike pids are used again: the end of one holder is not told to those
 /// who watch the next.
 #[test]
-fn the_next_holder_of_a_name_has_its_own_watchers() {
+fn p_02_the_next_holder_of_a_name_has_its_own_watchers() {
     let node = node(2);
     let (next, watcher) = (Handle::new(&node), Handle::new(&node));
     let (pause, paused) = bounded(0);
@@ -203,7 +203,7 @@ fn the_next_holder_of_a_name_has_its_own_watchers() {
 
 /// P-05, S-08: what a process watched is forgotten with it, a hundred thousand times.
 #[test]
-fn p_05_short_lives_leave_no_relations() {
+fn p_05_s_08_short_lives_leave_no_relations() {
     let node = node(2);
     let long = Plan::default()
         .options(SpawnOptions::new().name("long"))
@@ -237,7 +237,7 @@ fn p_05_short_lives_leave_no_relations() {
 
 /// P-05: `terminate` may watch too, and that is forgotten as well.
 #[test]
-fn a_watch_from_terminate_is_not_left_behind() {
+fn p_05_a_watch_from_terminate_is_not_left_behind() {
     let node = node(1);
     let long = Handle::new(&node);
     let pid = long.pid();
@@ -252,7 +252,7 @@ fn a_watch_from_terminate_is_not_left_behind() {
 
 /// P-05 for threads that are no processes.
 #[test]
-fn a_watch_from_outside_ends_when_nobody_waits() {
+fn p_05_a_watch_from_outside_ends_when_nobody_waits() {
     let node = node(1);
     let long = Handle::new(&node);
     for _ in 0..1_000 {

@@ -180,7 +180,7 @@ fn rest_for_one_replaces_those_after_it() {
 
 /// P-04: when the supervisor's end is told, its children are gone, the last one first.
 #[test]
-fn children_are_gone_before_the_end_is_told() {
+fn p_04_children_are_gone_before_the_end_is_told() {
     let (node, nursery) = (node(2), Nursery::new());
     for reason in [Reason::Shutdown, Reason::error("out")] {
         let tree = three(&nursery, Supervisor::one_for_one());
@@ -236,7 +236,7 @@ fn all_are_told_at_once_if_their_order_does_not_matter() {
 
 /// S-03: a handler that does not return ends with a kill as soon as it does return.
 #[test]
-fn a_child_that_does_not_listen_is_killed() {
+fn s_03_a_child_that_does_not_listen_is_killed() {
     let (node, nursery) = (node(2), Nursery::new());
     let (reason, reasons) = unbounded();
     let tree = Supervisor::one_for_one()
@@ -258,7 +258,7 @@ fn a_child_that_does_not_listen_is_killed() {
 
 /// S-01, OTP's `any_significant`: with the child's own reason.
 #[test]
-fn a_significant_child_takes_its_supervisor_along() {
+fn s_01_a_significant_child_takes_its_supervisor_along() {
     let (node, nursery) = (node(2), Nursery::new());
     let tree = Supervisor::one_for_one()
         .child_spec(nursery.spec("a"))
@@ -322,7 +322,7 @@ fn bad_specs_do_not_start() {
 
 /// S-09: every instance is made from its own arguments, each time.
 #[test]
-fn instances_keep_their_arguments() {
+fn s_09_instances_keep_their_arguments() {
     let (node, nursery) = (node(2), Nursery::new());
     let tree = Supervisor::simple_one_for_one().child_spec(nursery.template());
     let top = node.spawn(tree).unwrap();
@@ -357,7 +357,7 @@ fn instances_keep_their_arguments() {
 
 /// S-04: disabled instances are waited for, and for no longer than they live.
 #[test]
-fn a_disabled_template_leaves_nothing_to_wait_for() {
+fn s_04_a_disabled_template_leaves_nothing_to_wait_for() {
     let (node, nursery) = (node(2), Nursery::new());
     let tree = Supervisor::simple_one_for_one().child_spec(nursery.template());
     let (top, ended) = node.spawn_monitored(tree).unwrap();
@@ -385,7 +385,7 @@ fn a_disabled_template_leaves_nothing_to_wait_for() {
 
 /// S-05: a group is complete when all have started that are to, wherever the disabled ones stand.
 #[test]
-fn a_group_with_disabled_children_is_complete() {
+fn s_05_a_group_with_disabled_children_is_complete() {
     let (node, nursery) = (node(2), Nursery::new());
     let kinds = [Supervisor::all_for_one(), Supervisor::rest_for_one()];
     for kind in kinds {
@@ -411,7 +411,7 @@ fn a_group_with_disabled_children_is_complete() {
 
 /// S-06: nothing is managed while children are replaced, nor while all end.
 #[test]
-fn requests_are_refused_while_children_are_replaced() {
+fn s_06_requests_are_refused_while_children_are_replaced() {
     let (node, nursery) = (node(2), Nursery::new());
     let tree = three(&nursery, Supervisor::all_for_one());
     let (top, ended) = node.spawn_monitored(tree).unwrap();
@@ -438,7 +438,7 @@ fn requests_are_refused_while_children_are_replaced() {
 
 /// S-07: a supervisor is known by its number, whatever it and its children are called.
 #[test]
-fn a_supervisor_may_have_the_name_of_a_template() {
+fn s_07_a_supervisor_may_have_the_name_of_a_template() {
     let (node, nursery) = (node(2), Nursery::new());
     let tree = Supervisor::simple_one_for_one().child_spec(nursery.template());
     let options = SpawnOptions::new().name("session");

@@ -156,7 +156,7 @@ fn no_message_of_priority_waits_in_an_idle_process() {
 
 /// M-04: what was accepted is handed out at the end, or was handled; never neither.
 #[test]
-fn what_a_closing_mailbox_accepts_it_gives_back() {
+fn m_04_what_a_closing_mailbox_accepts_it_gives_back() {
     loom::model(|| {
         let process = Process::idle();
         let sender = Arc::clone(&process);

@@ -162,7 +162,7 @@ fn two_that_watch_each_other_do_not_lock_each_other_out() {
 
 /// P-01, P-02: an alias leads to its process or nowhere, and whoever watches it is refused or told.
 #[test]
-fn p_02_an_alias_is_known_or_unknown_and_its_watcher_is_told() {
+fn p_01_p_02_an_alias_is_known_or_unknown_and_its_watcher_is_told() {
     loom::model(|| {
         let two = Two::new();
         let alias = two.node.new_alias();

@@ -68,7 +68,7 @@ proptest! {
 
     /// S-01 to S-08, in all their combinations.
     #[test]
-    fn supervisors_do_as_the_model_says(setup in setup(), ops in ops()) {
+    fn s_01_s_08_supervisors_do_as_the_model_says(setup in setup(), ops in ops()) {
         play(&setup, &ops);
     }
 }
