@@ -125,6 +125,33 @@ impl<'a, A: Actor> Ctx<'a, A> {
         self.process.core_ref().worker.now()
     }
 
+    /// A setting of this process's: its own ([`SpawnOptions::env`]), or as its parent had it when it
+    /// started this one, up to the node's ([`NodeBuilder::env`](crate::NodeBuilder::env)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use socktree_kernel::{Actor, Ctx, Flow, NoMessages, NodeBuilder, Reason, Source};
+    /// struct Child;
+    /// impl Actor for Child {
+    ///     type Msg = NoMessages;
+    ///     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+    ///         assert_eq!(ctx.env("region").as_deref(), Some("north"));
+    ///         Ok(())
+    ///     }
+    /// #   fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, never: NoMessages) -> Flow {
+    /// #       match never {}
+    /// #   }
+    /// }
+    /// let node = NodeBuilder::new("doc@localhost").env("region", "north").start()?;
+    /// node.spawn(Child)?;
+    /// # node.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn env(&self, name: &str) -> Option<Arc<str>> {
+        self.process.core_ref().env.get(name)
+    }
+
     /// The process's own typed address, to give to others.
     pub fn me(&self) -> Address<A::Msg> {
         Address::new(self.process.arc())
@@ -146,10 +173,9 @@ impl<'a, A: Actor> Ctx<'a, A> {
         to: impl Into<Target>,
         message: T,
     ) -> Result<(), SendError<T>> {
-        self.process
-            .core_ref()
-            .node
-            .send(self.source(), &to.into(), message)
+        let core = self.process.core_ref();
+        core.node
+            .send_with(self.source(), &to.into(), message, core.send_priority)
     }
 
     /// Sends to a typed address: no lookup, no box, and wrong types do not compile.
@@ -162,7 +188,10 @@ impl<'a, A: Actor> Ctx<'a, A> {
         to: &Address<M>,
         message: impl Into<M>,
     ) -> Result<(), SendError<M>> {
-        to.send_from(self.source(), message.into())
+        match self.process.core_ref().send_priority {
+            Priority::Normal => to.send_from(self.source(), message.into()),
+            priority => to.send_from_with(self.source(), message.into(), priority),
+        }
     }
 
     /// As [`send`](Self::send), ahead of what has a lower priority. A meta-process takes all in

@@ -153,6 +153,7 @@ mod actor;
 mod call;
 mod ctx;
 mod driver;
+mod env;
 mod error;
 mod event;
 mod guard;

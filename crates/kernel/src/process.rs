@@ -122,7 +122,7 @@ impl<A: Actor> Process<A> {
     pub(crate) fn new(
         actor: A,
         pid: Pid,
-        parent: Option<Pid>,
+        parent: Option<&ProcessCore>,
         node: Arc<NodeInner>,
         worker: Arc<Worker>,
         options: &SpawnOptions,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::actor::Actor;
 use crate::ctx::Ctx;
 use crate::driver::{Driver, DriverParts, DriverRemote, Wait};
+use crate::env::Env;
 use crate::error::{SendError, SpawnError, StopReport};
 use crate::id::{Name, Pid, Target};
 use crate::info::ProcessInfo;
@@ -125,6 +126,7 @@ impl TestKit {
         worker.stop();
         let inner = Arc::new(NodeInner::new(
             name.to_owned(),
+            Env::default(),
             MESSAGE_BUDGET,
             STOP_DEADLINE,
             spares,

@@ -4,6 +4,8 @@
 #[path = "common/lab.rs"]
 mod lab;
 
+use std::time::Duration;
+
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use lab::{Do, Handle, Msg, Note, PATIENCE, Plan, hear, node, stop, until};
 use socktree_kernel::{
@@ -51,6 +53,31 @@ fn p_10_the_highest_goes_first_and_equals_in_order() {
     node.send(to, 9_u64).unwrap();
     drop(held);
     for n in 1..=9 {
+        assert_eq!(target.number().1, n);
+    }
+    stop(&node);
+}
+
+/// What a process sends goes as it was started to send, unless the send says otherwise.
+#[test]
+fn a_process_has_a_priority_of_its_own() {
+    let node = node(2);
+    let target = Handle::new(&node);
+    let options = SpawnOptions::new().send_priority(Priority::High);
+    let sender = Plan::default().options(options).start(&node).unwrap();
+    let (to, address, held) = (target.pid(), target.address.clone(), block(&target));
+    node.send(to, 5_u64).unwrap();
+    sender.run(move |ctx| {
+        ctx.send(to, 2_u64).unwrap();
+        ctx.send_to(&address, 3_u64).unwrap();
+        ctx.send_with_priority(to, 6_u64, Priority::Normal).unwrap();
+        ctx.send_with_priority(to, 1_u64, Priority::Max).unwrap();
+        ctx.send_after(to, 4_u64, Duration::ZERO);
+    });
+    // With the one that it blocks in.
+    until("all wait", || node.process_info(to).unwrap().mailbox == 7);
+    drop(held);
+    for n in 1..=6 {
         assert_eq!(target.number().1, n);
     }
     stop(&node);

@@ -318,3 +318,30 @@ fn terminate_comes_once_and_alone() {
     }
     stop(&node);
 }
+
+/// A setting goes down the tree as it was when each process was started.
+#[test]
+fn settings_are_inherited() {
+    let node = NodeBuilder::new("env@localhost")
+        .env("region", "north")
+        .env("tier", "one")
+        .start()
+        .unwrap();
+    let seen = |process: &Handle| {
+        process.run(|ctx| {
+            ["region", "tier", "mode"].map(|name| ctx.env(name).map(|value| value.to_string()))
+        })
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let top = Handle::new(&node);
+    assert_eq!(seen(&top), [some("north"), some("one"), None]);
+    let child = top.run(|ctx| {
+        let own = SpawnOptions::new().env("tier", "two").env("mode", "test");
+        Plan::default().options(own).start_in(ctx).unwrap()
+    });
+    assert_eq!(seen(&child), [some("north"), some("two"), some("test")]);
+    let grandchild = child.run(|ctx| Plan::default().start_in(ctx).unwrap());
+    assert_eq!(seen(&grandchild), seen(&child));
+    assert_eq!(seen(&top), [some("north"), some("one"), None]);
+    stop(&node);
+}

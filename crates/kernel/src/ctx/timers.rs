@@ -170,7 +170,8 @@ fn deliver<A: Actor, T: Send + 'static>(
     message: T,
 ) {
     let core = process.core_ref();
-    if let Err(error) = core.node.send(from, to, message) {
+    let priority = core.send_priority;
+    if let Err(error) = core.node.send_with(from, to, message, priority) {
         log::debug!("{}: a timer's message to {to}: {error}", core.pid);
     }
 }

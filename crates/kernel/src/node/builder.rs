@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::actor::{Actor, Down};
 use crate::driver::{DriverFactory, ParkingFactory};
+use crate::env::Env;
 use crate::error::NodeError;
 use crate::node::{Node, NodeInner};
 use crate::spare::Spares;
@@ -43,6 +44,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(15);
 #[must_use = "a node is made by `start` or `run`"]
 pub struct NodeBuilder {
     name: String,
+    env: Env,
     workers: Option<usize>,
     budget: u32,
     stuck_after: Option<Duration>,
@@ -65,6 +67,7 @@ impl NodeBuilder {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            env: Env::default(),
             workers: None,
             budget: MESSAGE_BUDGET,
             stuck_after: Some(STUCK_AFTER),
@@ -110,6 +113,12 @@ impl NodeBuilder {
         self
     }
 
+    /// A setting for all processes: see [`Ctx::env`](crate::Ctx::env).
+    pub fn env(mut self, name: impl AsRef<str>, value: impl Into<Arc<str>>) -> Self {
+        self.env.set(name.as_ref(), value.into());
+        self
+    }
+
     /// Where the workers wait and serve what is ready: for crates that bring sources of their own.
     pub fn driver(mut self, factory: impl DriverFactory + 'static) -> Self {
         self.factory = Box::new(factory);
@@ -147,7 +156,7 @@ impl NodeBuilder {
             watchdog.start(workers.clone(), threshold)?;
         }
         let (budget, stop_deadline) = (self.budget, self.stop_deadline);
-        let inner = NodeInner::new(self.name, budget, stop_deadline, spares, watchdog);
+        let inner = NodeInner::new(self.name, self.env, budget, stop_deadline, spares, watchdog);
         inner.start(workers)?;
         Ok(Node::from_inner(Arc::new(inner)))
     }

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::actor::{Actor, Down};
 use crate::call::{Reply, Waiting};
+use crate::env::Env;
 use crate::error::{CallError, NodeError, SendError, SpawnError, StopReport};
 use crate::event::Events;
 use crate::id::{Alias, Counter, Name, Pid, Target};
@@ -28,6 +29,8 @@ pub(crate) struct NodeInner {
     pub(super) name: String,
     pub(crate) registry: Registry,
     pub(crate) events: Events,
+    /// What processes without a parent start from.
+    pub(crate) env: Env,
     pub(crate) budget: u32,
     pub(super) stop_deadline: Duration,
     counter: Counter,
@@ -52,6 +55,7 @@ impl NodeInner {
     /// A node without workers yet.
     pub(crate) fn new(
         name: String,
+        env: Env,
         budget: u32,
         stop_deadline: Duration,
         spares: Arc<Spares>,
@@ -62,6 +66,7 @@ impl NodeInner {
             name,
             registry: Registry::new(),
             events: Events::default(),
+            env,
             budget,
             stop_deadline,
             counter: Counter::new(),
@@ -312,8 +317,7 @@ impl NodeInner {
         }
         let worker = self.pick_worker(options.worker)?;
         let pid = self.new_pid();
-        let of = parent.map(|parent| parent.pid);
-        let process = Process::new(actor, pid, of, Arc::clone(self), worker, options);
+        let process = Process::new(actor, pid, parent, Arc::clone(self), worker, options);
         if let Some(name) = &options.name {
             process.core_ref().set_name(Some(name.clone()));
             let inserted = self.registry.insert_named(name, Arc::clone(&process) as _);

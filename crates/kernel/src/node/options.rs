@@ -1,10 +1,13 @@
 //! How a process is started.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::LevelFilter;
 
+use crate::env::Env;
 use crate::id::{Name, Target};
+use crate::message::Priority;
 use crate::relations::Outside;
 use crate::worker::WorkerId;
 
@@ -30,6 +33,8 @@ pub struct SpawnOptions {
     pub(crate) init_timeout: Option<Duration>,
     pub(crate) own_thread: bool,
     pub(crate) fallback: Option<Target>,
+    pub(crate) send_priority: Priority,
+    pub(crate) env: Env,
     /// Told of the end, from before there can be one.
     pub(crate) told_outside: Option<Outside>,
 }
@@ -54,6 +59,8 @@ impl SpawnOptions {
             init_timeout: None,
             own_thread: false,
             fallback: None,
+            send_priority: Priority::Normal,
+            env: Env::default(),
             told_outside: None,
         }
     }
@@ -83,6 +90,20 @@ impl SpawnOptions {
     /// oneself and those of meta-processes are not diverted.
     pub fn fallback(mut self, to: impl Into<Target>) -> Self {
         self.fallback = Some(to.into());
+        self
+    }
+
+    /// The priority of what the process sends, at once or by a timer, without saying another.
+    /// [`Priority::Normal`] by default. Calls, requests and events have none.
+    pub fn send_priority(mut self, priority: Priority) -> Self {
+        self.send_priority = priority;
+        self
+    }
+
+    /// A setting for the process and for those that it starts: see [`Ctx::env`](crate::Ctx::env).
+    /// It takes the place of an inherited one.
+    pub fn env(mut self, name: impl AsRef<str>, value: impl Into<Arc<str>>) -> Self {
+        self.env.set(name.as_ref(), value.into());
         self
     }
 

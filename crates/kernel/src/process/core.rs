@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::call::Interrupt;
+use crate::env::Env;
 use crate::error::RelationError;
 use crate::id::{Alias, Name, Pid, Target};
 use crate::info::{ProcessInfo, ProcessState};
-use crate::message::{Envelope, Fallback, Source};
+use crate::message::{Envelope, Fallback, Priority, Source};
 use crate::node::{NodeInner, SpawnOptions};
 use crate::process::RETURNED;
 use crate::registry::NumberMap;
@@ -34,6 +35,9 @@ pub(crate) struct ProcessCore {
     supervises: AtomicBool,
     /// Its handlers block, so each run leaves the worker to another thread.
     pub(super) own_thread: bool,
+    /// Of what it sends without saying another.
+    pub(crate) send_priority: Priority,
+    pub(crate) env: Env,
     /// Where messages go that the mailbox has no room for.
     fallback: Option<Box<Target>>,
     /// When it was spawned, by the node's clock.
@@ -83,14 +87,17 @@ impl Owned {
 impl ProcessCore {
     pub(super) fn new(
         pid: Pid,
-        parent: Option<Pid>,
+        parent: Option<&Self>,
         node: Arc<NodeInner>,
         worker: Arc<Worker>,
         options: &SpawnOptions,
     ) -> Self {
+        let inherited = parent.map_or(&node.env, |parent| &parent.env);
         Self {
             pid,
-            parent,
+            parent: parent.map(|parent| parent.pid),
+            env: inherited.with(&options.env),
+            send_priority: options.send_priority,
             node,
             born: worker.now(),
             worker,

@@ -10,6 +10,7 @@ use super::AliasEntry;
 use crate::actor::Actor;
 use crate::ctx::Ctx;
 use crate::driver::{DriverFactory as _, ParkingFactory};
+use crate::env::Env;
 use crate::id::{Pid, Target};
 use crate::mailbox::{Signal, Urgent};
 use crate::message::{NoMessages, Source};
@@ -42,7 +43,8 @@ impl Two {
     fn new() -> Arc<Self> {
         let spares = Spares::new("model", 0);
         let (name, stop) = ("model@localhost".to_owned(), Duration::ZERO);
-        let node = NodeInner::new(name, 1, stop, Arc::clone(&spares), Arc::default());
+        let env = Env::default();
+        let node = NodeInner::new(name, env, 1, stop, Arc::clone(&spares), Arc::default());
         let node = Arc::new(node);
         let parts = ParkingFactory.make(WorkerId(0)).expect("nothing is opened");
         let worker = Worker::new(WorkerId(0), parts, spares, Arc::default());
