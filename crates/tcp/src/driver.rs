@@ -168,7 +168,7 @@ impl<O: Os> TcpDriver<O> {
                 };
                 if !connection.is_lingering() {
                     self.lingering += 1;
-                    connection.linger(&mut io, reason);
+                    connection.linger(&mut io, *reason);
                 }
             }
             Fate::Ends(reason) => {
@@ -179,14 +179,14 @@ impl<O: Os> TcpDriver<O> {
                 {
                     connection.farewell(&mut io);
                 }
-                self.end(token, reason);
+                self.end(token, *reason);
             }
             Fate::Resets(reason) => {
                 if let Some(mut source) = self.reactor.source(token) {
                     // A socket that is no longer connected needs no reset.
                     let _not_connected = source.io.set_reset_on_close();
                 }
-                self.end(token, reason);
+                self.end(token, *reason);
             }
         }
     }
@@ -360,21 +360,21 @@ fn exit_connection<O: Os, C>(
     why: MetaExit,
 ) -> Fate {
     if connection.is_handshaking() {
-        return Fate::Ends(end_of_attempt(&why));
+        return Fate::ends(end_of_attempt(&why));
     }
     let (reason, exit) = match why {
         MetaExit::Requested(exit) if exit.is_clean() => {
             connection.begin_close(io);
             return connection.flush(io);
         }
-        MetaExit::Requested(_) => return Fate::Ends(DisconnectReason::Aborted),
+        MetaExit::Requested(_) => return Fate::ends(DisconnectReason::Aborted),
         MetaExit::ParentEnded(exit) => (DisconnectReason::ParentDown, exit),
         MetaExit::OwnerEnded(exit) => (DisconnectReason::OwnerDown, exit),
     };
     if exit.is_clean() {
         connection.leave(io, reason)
     } else {
-        Fate::Ends(reason)
+        Fate::ends(reason)
     }
 }
 

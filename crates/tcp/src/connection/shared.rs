@@ -393,13 +393,14 @@ impl Shared {
     #[inline(always)]
     pub(crate) fn take_only(&self) -> Option<Bytes> {
         self.watched.store(false, Ordering::Relaxed);
+        // One way out: the guard's drop is no call then.
         let mut queue = self.queue();
-        if queue.shut.is_some() {
-            return None;
-        }
-        let only = queue.pieces.take_only()?;
-        queue.told = false;
-        Some(only)
+        let only = match queue.shut {
+            None => queue.pieces.take_only(),
+            Some(_) => None,
+        };
+        queue.told &= only.is_none();
+        only
     }
 
     /// The driver looks, and takes nothing: what comes from now on is told again.

@@ -43,11 +43,26 @@ pub(crate) enum Fate {
     Hot,
     /// Everything is handed over and our direction is ended: tell the owner, and stay only to let
     /// the peer take it.
-    Lingers(DisconnectReason),
+    Lingers(Box<DisconnectReason>),
     /// It is over.
-    Ends(DisconnectReason),
+    Ends(Box<DisconnectReason>),
     /// It is over and cut off.
-    Resets(DisconnectReason),
+    Resets(Box<DisconnectReason>),
+}
+
+// In boxes, so that what nearly every step says, that nothing happens, travels in registers.
+impl Fate {
+    pub(crate) fn lingers(reason: DisconnectReason) -> Self {
+        Self::Lingers(Box::new(reason))
+    }
+
+    pub(crate) fn ends(reason: DisconnectReason) -> Self {
+        Self::Ends(Box::new(reason))
+    }
+
+    pub(crate) fn resets(reason: DisconnectReason) -> Self {
+        Self::Resets(Box::new(reason))
+    }
 }
 
 /// Why a connection is not read, as bits: reading goes on when there is no reason left.

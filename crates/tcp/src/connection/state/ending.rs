@@ -17,12 +17,12 @@ impl Connection {
     /// before the connection ends.
     pub(super) fn half_closed<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
         if self.pressure.as_ref().is_some_and(|p| p.broken.is_some()) {
-            return Fate::Ends(self.broken(DisconnectReason::Reset));
+            return Fate::ends(self.broken(DisconnectReason::Reset));
         }
         let refused = self.pressure.as_ref().is_some_and(|p| p.refused.is_some());
         let undelivered = self.backlog || refused;
         match self.phase {
-            Phase::Lingering if !self.is_blocked() => Fate::Ends(DisconnectReason::Closed),
+            Phase::Lingering if !self.is_blocked() => Fate::ends(DisconnectReason::Closed),
             Phase::Closing if !self.is_blocked() => self.end_in_order(io, DisconnectReason::Closed),
             Phase::Open if undelivered => Fate::Lives,
             Phase::Open => {
@@ -68,9 +68,9 @@ impl Connection {
         reason: DisconnectReason,
     ) -> Fate {
         match self.say_goodbye(io) {
-            Ok(true) => Fate::Ends(reason),
+            Ok(true) => Fate::ends(reason),
             Ok(false) => Fate::Lives,
-            Err(failed) => Fate::Ends(failed),
+            Err(failed) => Fate::ends(failed),
         }
     }
 
@@ -140,7 +140,7 @@ impl Connection {
         reason: DisconnectReason,
     ) -> Fate {
         match self.phase {
-            Phase::Connecting | Phase::Handshaking => return Fate::Ends(reason),
+            Phase::Connecting | Phase::Handshaking => return Fate::ends(reason),
             // When a node stops, parent and owner end together, and each tells it.
             Phase::Lingering => return Fate::Lives,
             Phase::Open | Phase::Closing => {}
@@ -148,27 +148,27 @@ impl Connection {
         let (taken, _shut) = self.shared.take();
         let nothing_new = matches!(taken, Taken::Nothing);
         if let Err(failed) = self.send(io, taken) {
-            return Fate::Ends(failed);
+            return Fate::ends(failed);
         }
         self.fin_wanted = true;
         let no_need_to_wait = self.eof || nothing_new && self.is_quiet(io);
         if !self.is_blocked() && !self.fin_sent {
             match self.say_goodbye(io) {
-                Ok(true) if no_need_to_wait => return Fate::Ends(reason),
+                Ok(true) if no_need_to_wait => return Fate::ends(reason),
                 Ok(true) => {
                     self.fin_sent = true;
                     if io.shutdown_write().is_err() {
-                        return Fate::Ends(reason);
+                        return Fate::ends(reason);
                     }
                 }
                 Ok(false) => {}
-                Err(failed) => return Fate::Ends(failed),
+                Err(failed) => return Fate::ends(failed),
             }
         }
         if !self.is_blocked() && no_need_to_wait {
-            return Fate::Ends(reason);
+            return Fate::ends(reason);
         }
-        Fate::Lingers(reason)
+        Fate::lingers(reason)
     }
 
     /// The deadline has passed: one of ours is over.
@@ -181,19 +181,19 @@ impl Connection {
         };
         let over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if over(pressure.write_stall) {
-            return Fate::Resets(DisconnectReason::WriteTimeout);
+            return Fate::resets(DisconnectReason::WriteTimeout);
         }
         if over(pressure.owner_stall) {
-            return Fate::Ends(DisconnectReason::MailboxFull);
+            return Fate::ends(DisconnectReason::MailboxFull);
         }
         if over(pressure.linger) {
             if pressure.broken.is_some() {
-                return Fate::Ends(self.broken(DisconnectReason::Reset));
+                return Fate::ends(self.broken(DisconnectReason::Reset));
             }
             return match self.phase {
-                Phase::Connecting => Fate::Ends(DisconnectReason::ConnectTimeout),
-                _ if self.is_blocked() => Fate::Resets(DisconnectReason::LingerTimeout),
-                _ => Fate::Ends(DisconnectReason::Closed),
+                Phase::Connecting => Fate::ends(DisconnectReason::ConnectTimeout),
+                _ if self.is_blocked() => Fate::resets(DisconnectReason::LingerTimeout),
+                _ => Fate::ends(DisconnectReason::Closed),
             };
         }
         self.rearm(io);
@@ -208,7 +208,7 @@ impl Connection {
         }
         if self.eof {
             // Half-open, and now gone: nobody would tell the owner otherwise.
-            return Fate::Ends(if self.fin_sent {
+            return Fate::ends(if self.fin_sent {
                 DisconnectReason::PeerClosed
             } else {
                 DisconnectReason::Reset
@@ -229,7 +229,7 @@ impl Connection {
 
     pub(super) fn end_if_eof(&self, reason: DisconnectReason) -> Fate {
         if self.eof {
-            Fate::Ends(reason)
+            Fate::ends(reason)
         } else {
             Fate::Lives
         }

@@ -42,7 +42,7 @@ impl Connection {
             },
             Ok(ReadOutcome::Eof) => self.peer_ended(io),
             Ok(ReadOutcome::WouldBlock) => Fate::Lives,
-            Err(error) => Fate::Ends(self.broken(DisconnectReason::from_io(&error))),
+            Err(error) => Fate::ends(self.broken(DisconnectReason::from_io(&error))),
         }
     }
 
@@ -65,7 +65,7 @@ impl Connection {
         }
         // A framer may be the user's: what it breaks is this connection alone.
         catch_unwind(AssertUnwindSafe(|| self.take_in(io, buffer)))
-            .unwrap_or(Fate::Ends(DisconnectReason::FramerPanicked))
+            .unwrap_or_else(|_| Fate::ends(DisconnectReason::FramerPanicked))
     }
 
     /// Nothing more will come from the peer.
@@ -79,7 +79,7 @@ impl Connection {
         let pressure = self.pressure();
         pressure.discarded += bytes;
         if pressure.discarded > DISCARD_AT_MOST && self.phase == Phase::Lingering {
-            return Fate::Ends(DisconnectReason::Closed);
+            return Fate::ends(DisconnectReason::Closed);
         }
         Fate::Lives
     }
@@ -138,7 +138,7 @@ impl Connection {
             let decoder = &mut self.decoder;
             let next = catch_unwind(AssertUnwindSafe(|| decoder.next_pending()));
             let Ok(next) = next else {
-                return Fate::Ends(DisconnectReason::FramerPanicked);
+                return Fate::ends(DisconnectReason::FramerPanicked);
             };
             match next {
                 Ok(Some(data)) => match self.deliver(io, data) {
@@ -153,7 +153,7 @@ impl Connection {
     }
 
     pub(super) fn malformed(&self, error: FrameError) -> Fate {
-        Fate::Ends(DisconnectReason::Malformed(error))
+        Fate::ends(DisconnectReason::Malformed(error))
     }
 
     /// Delivers one message, and holds reading when credit or mailbox are used up.
@@ -189,7 +189,7 @@ impl Connection {
 
     pub(super) fn refused<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, data: Bytes) -> Fate {
         if self.options().overflow == Overflow::Terminate {
-            return Fate::Ends(DisconnectReason::MailboxFull);
+            return Fate::ends(DisconnectReason::MailboxFull);
         }
         self.hold_reads(io, Hold::MAILBOX);
         let give_up = self

@@ -142,10 +142,10 @@ impl Connection {
     ) -> Fate {
         if let Some(secure) = &mut self.secure {
             if secure.asked.by.is_some_and(|by| by <= now) {
-                return Fate::Ends(DisconnectReason::ConnectTimeout);
+                return Fate::ends(DisconnectReason::ConnectTimeout);
             }
             if let Err(error) = secure.session.handle_timeout(now) {
-                return Fate::Ends(failed(error));
+                return Fate::ends(failed(error));
             }
         }
         self.rearm(io);
@@ -216,7 +216,7 @@ impl Connection {
                 Ok(ReadOutcome::Eof) => return self.sealed_eof(io),
                 Ok(ReadOutcome::WouldBlock) => return Fate::Lives,
                 Err(error) => {
-                    return Fate::Ends(self.broken(DisconnectReason::from_io(&error)));
+                    return Fate::ends(self.broken(DisconnectReason::from_io(&error)));
                 }
             }
         } else {
@@ -279,7 +279,7 @@ impl Connection {
             Ok(ReadOutcome::Data(n)) => self.discard(n),
             Ok(ReadOutcome::Eof) => self.peer_ended(io),
             Ok(ReadOutcome::WouldBlock) => Fate::Lives,
-            Err(error) => Fate::Ends(self.broken(DisconnectReason::from_io(&error))),
+            Err(error) => Fate::ends(self.broken(DisconnectReason::from_io(&error))),
         }
     }
 
@@ -302,11 +302,11 @@ impl Connection {
         let alert = self.secure.as_ref().is_some_and(|s| s.has_output());
         let told = alert && self.seal(io, Taken::Nothing).is_ok() && !self.is_blocked();
         if !told || self.eof || io.shutdown_write().is_err() {
-            return Fate::Ends(reason);
+            return Fate::ends(reason);
         }
         // A close with bytes unread would be a reset, and could take the alert with it.
         self.fin_sent = true;
-        Fate::Lingers(reason)
+        Fate::lingers(reason)
     }
 
     // From the owner to the socket.
@@ -315,11 +315,11 @@ impl Connection {
     pub(super) fn flush_handshake<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
         self.shared.look();
         if self.shared.is_given_up() {
-            return Fate::Ends(DisconnectReason::Closed);
+            return Fate::ends(DisconnectReason::Closed);
         }
         match self.seal(io, Taken::Nothing) {
             Ok(()) => Fate::Lives,
-            Err(reason) => Fate::Ends(reason),
+            Err(reason) => Fate::ends(reason),
         }
     }
 

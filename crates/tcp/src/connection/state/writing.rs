@@ -96,10 +96,10 @@ impl Connection {
     ) -> Option<Fate> {
         match shut {
             _ if self.phase == Phase::Lingering => {}
-            Shut::Reset => return Some(Fate::Resets(DisconnectReason::Aborted)),
+            Shut::Reset => return Some(Fate::resets(DisconnectReason::Aborted)),
             Shut::Slow => {
                 let queued = self.shared.queued();
-                return Some(Fate::Resets(DisconnectReason::SlowConsumer { queued }));
+                return Some(Fate::resets(DisconnectReason::SlowConsumer { queued }));
             }
             Shut::Close if self.phase == Phase::Open => self.begin_close(io),
             Shut::Close => {}
@@ -138,7 +138,7 @@ impl Connection {
             secure.cut();
         }
         if self.phase != Phase::Open || self.eof {
-            return Fate::Ends(reason);
+            return Fate::ends(reason);
         }
         self.shared.close();
         self.shared.set_blocked(false);
@@ -287,18 +287,18 @@ impl Connection {
             match self.say_goodbye(io) {
                 Ok(true) => {}
                 Ok(false) => return Fate::Lives,
-                Err(reason) => return Fate::Ends(reason),
+                Err(reason) => return Fate::ends(reason),
             }
             self.fin_sent = true;
             if let Err(error) = io.shutdown_write() {
-                return Fate::Ends(DisconnectReason::from_io(&error));
+                return Fate::ends(DisconnectReason::from_io(&error));
             }
             self.wait_for_peers_end(io);
         }
         match self.phase {
             Phase::Connecting | Phase::Handshaking => Fate::Lives,
             Phase::Lingering => self.end_if_eof(DisconnectReason::Closed),
-            Phase::Closing => Fate::Lingers(DisconnectReason::Closed),
+            Phase::Closing => Fate::lingers(DisconnectReason::Closed),
             Phase::Open if self.eof => self.half_closed(io),
             Phase::Open => Fate::Lives,
         }
