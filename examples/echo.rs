@@ -11,7 +11,7 @@
 //!
 //! With certificates in PEM files it speaks TLS. Each pair is served for the names in it, the first
 //! for all others too, and served anew when the files change. With `--client-ca` clients have to
-//! show a certificate of that authority.
+//! show a certificate of an authority in that file, which is read anew when it changes.
 #![expect(clippy::print_stdout, reason = "it says where it listens")]
 
 use std::path::PathBuf;
@@ -20,8 +20,8 @@ use std::process::ExitCode;
 use socktree::codec::FramingError;
 use socktree::tls::Provider;
 use socktree::{
-    Actor, CertManager, ClientAuth, Ctx, Flow, Framing, LengthPrefix, Name, Reason, Roots,
-    ServeFor, Source, Supervisor, TcpEvent, TcpServer,
+    Actor, CertManager, ClientAuth, Ctx, Flow, Framing, LengthPrefix, Name, Reason, ServeFor,
+    Source, Supervisor, TcpEvent, TcpServer,
 };
 
 struct Options {
@@ -178,9 +178,7 @@ impl Tls {
             manager = manager.files(which, cert, key);
         }
         if let Some(path) = self.client_ca {
-            let roots = Roots::from_pem_file(&path);
-            let roots = roots.map_err(|error| format!("--client-ca: {error}"))?;
-            manager = manager.client_auth(ClientAuth::required(roots));
+            manager = manager.client_auth(ClientAuth::required_file(path));
         }
         match self.provider.as_deref() {
             None => {}

@@ -7,6 +7,7 @@ mod resolver;
 mod store;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
 pub use self::builder::CertManagerBuilder;
+use self::event::Observer;
 pub use self::event::{CertEvent, CertStatus};
-use self::files::{Look, SETTLE, Watcher};
+use self::files::{Look, RootsWatch, SETTLE, Watcher};
 pub use self::resolver::NamePolicy;
 use self::resolver::Nobody;
 pub(crate) use self::resolver::Pick;
@@ -91,7 +93,21 @@ impl fmt::Display for ServeFor {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct ClientAuth(Option<(Roots, bool)>);
+pub struct ClientAuth(Option<(Trust, bool)>);
+
+/// Which authorities' clients are trusted.
+#[derive(Clone, Debug)]
+enum Trust {
+    Roots(Roots),
+    File(PathBuf),
+}
+
+/// The same, read.
+struct Clients {
+    roots: Roots,
+    /// Whether each has to show a certificate.
+    required: bool,
+}
 
 impl ClientAuth {
     /// Clients are not asked.
@@ -103,14 +119,46 @@ impl ClientAuth {
     /// Clients may show a certificate; if they do, it has to be right.
     #[must_use]
     pub fn optional(roots: Roots) -> Self {
-        Self(Some((roots, false)))
+        Self(Some((Trust::Roots(roots), false)))
     }
 
     /// Clients have to show a certificate that one of these authorities has signed, for clients,
     /// and in its time.
     #[must_use]
     pub fn required(roots: Roots) -> Self {
-        Self(Some((roots, true)))
+        Self(Some((Trust::Roots(roots), true)))
+    }
+
+    /// As [`optional`](Self::optional), with the authorities in a PEM file, which is watched: see
+    /// [`required_file`](Self::required_file).
+    #[must_use]
+    pub fn optional_file(path: impl Into<PathBuf>) -> Self {
+        Self(Some((Trust::File(path.into()), false)))
+    }
+
+    /// As [`required`](Self::required), with the authorities in a PEM file, which is watched.
+    ///
+    /// It is read when the manager is built, or takes this, and then by [`CertManager::poll`]. A
+    /// file that has become unreadable or broken changes nothing: who was trusted still is.
+    #[must_use]
+    pub fn required_file(path: impl Into<PathBuf>) -> Self {
+        Self(Some((Trust::File(path.into()), true)))
+    }
+
+    /// Reads the file, if there is one: whom to trust, and what to watch.
+    fn open(&self) -> Result<(Option<Clients>, Option<RootsWatch>), CertError> {
+        let Some((trust, required)) = &self.0 else {
+            return Ok((None, None));
+        };
+        let required = *required;
+        let (roots, watch) = match trust {
+            Trust::Roots(roots) => (roots.clone(), None),
+            Trust::File(path) => {
+                let (watch, roots) = RootsWatch::open(path.clone(), required)?;
+                (roots, Some(watch))
+            }
+        };
+        Ok((Some(Clients { roots, required }), watch))
     }
 }
 
@@ -143,19 +191,20 @@ struct Options {
     poll_every: Duration,
     warn_before: Duration,
     clock: WallClock,
+    observer: Observer,
 }
 
 impl Options {
     /// A configuration with tickets of its own: what was trusted before cannot be resumed.
-    fn config(&self, auth: &ClientAuth) -> Result<ServerConfig, CertError> {
+    fn config(&self, clients: Option<&Clients>) -> Result<ServerConfig, CertError> {
         let crypto = self.provider.crypto();
         let builder =
             ServerConfig::builder_with_details(Arc::clone(&crypto), Arc::new(self.clock.clone()))
                 .with_protocol_versions(self.versions.list())
                 .map_err(|_| CertError::Provider)?;
-        let verifier = match &auth.0 {
+        let verifier = match clients {
             None => WebPkiClientVerifier::no_client_auth(),
-            Some((roots, required)) => {
+            Some(Clients { roots, required }) => {
                 let builder = WebPkiClientVerifier::builder_with_provider(roots.store(), crypto);
                 let builder = if *required {
                     builder
@@ -205,10 +254,72 @@ impl Inner {
         (self.options.unknown, self.options.missing)
     }
 
+    fn set_config(&self, config: ServerConfig) {
+        let mut place = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        *place = Arc::new(config);
+    }
+
     fn load(&self, identity: &Identity, watch: Option<usize>) -> Result<Arc<Served>, CertError> {
         let now = self.options.clock.now();
         let loaded = identity.load(self.options.provider, Usage::Server, now)?;
         Ok(Served::new(loaded, watch))
+    }
+}
+
+/// What a poll looks at; each says whether something is just being changed.
+impl Inner {
+    fn look_at_pairs(&self, watcher: &mut Watcher, events: &mut Vec<CertEvent>) -> bool {
+        let mut changing = false;
+        for (number, watch) in watcher.watches.iter_mut().enumerate() {
+            let Some(watch) = watch else { continue };
+            let read = match watch.look() {
+                Look::Unchanged => continue,
+                Look::Changing => {
+                    changing = true;
+                    continue;
+                }
+                Look::Changed(read) => read,
+            };
+            let which = watch.which.clone();
+            let loaded = read.and_then(|identity| {
+                let served = self.load(&identity, Some(number))?;
+                let not_after = identity.not_after();
+                Ok((targets(&which, &[served])?, not_after))
+            });
+            events.push(match loaded {
+                Ok((targets, not_after)) => {
+                    self.store_mut().reload(number, targets);
+                    CertEvent::Reloaded { which, not_after }
+                }
+                Err(error) => CertEvent::ReloadFailed { which, error },
+            });
+        }
+        changing
+    }
+
+    fn look_at_clients(&self, watcher: &mut Watcher, events: &mut Vec<CertEvent>) -> bool {
+        let Some(watch) = &mut watcher.roots else {
+            return false;
+        };
+        let read = match watch.look() {
+            Look::Unchanged => return false,
+            Look::Changing => return true,
+            Look::Changed(read) => read,
+        };
+        let loaded = read.and_then(|roots| {
+            let authorities = roots.len();
+            let required = watch.required;
+            let clients = Clients { roots, required };
+            Ok((self.options.config(Some(&clients))?, authorities))
+        });
+        events.push(match loaded {
+            Ok((config, authorities)) => {
+                self.set_config(config);
+                CertEvent::ClientCaReloaded { authorities }
+            }
+            Err(error) => CertEvent::ClientCaReloadFailed { error },
+        });
+        false
     }
 }
 
@@ -293,21 +404,22 @@ impl CertManager {
         self.0.store_mut().remove(&normal)
     }
 
-    /// Changes whom it trusts as a client, for every handshake that has not begun.
+    /// Changes whom it trusts as a client, for every handshake that has not begun. A file that was
+    /// watched until now is no longer.
     ///
     /// A client that was let in before, and comes back with a ticket, has to show its certificate
-    /// again. Connections that are there stay.
+    /// again. Connections that are there stay. Blocks while a file is read.
     ///
     /// # Errors
     ///
     /// [`CertError`] if the roots are not right; then nothing has changed.
     pub fn set_client_auth(&self, auth: &ClientAuth) -> Result<(), CertError> {
-        let config = Arc::new(self.0.options.config(auth)?);
-        *self
-            .0
-            .config
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = config;
+        let (clients, watch) = auth.open()?;
+        let config = self.0.options.config(clients.as_ref())?;
+        let mut watcher = self.0.watcher();
+        watcher.roots = watch;
+        self.0.set_config(config);
+        drop(watcher);
         Ok(())
     }
 
@@ -330,7 +442,8 @@ impl CertManager {
     /// still the same: so nobody was just writing them. What is refused is reported once, and
     /// looked at again when it changes.
     ///
-    /// Blocks while it reads. Any thread may call it.
+    /// Blocks while it reads. Any thread may call it. Whoever asked for it by
+    /// [`on_event`](CertManagerBuilder::on_event) is told of the events before this returns.
     pub fn poll(&self, now: Instant) -> Vec<CertEvent> {
         let inner = &*self.0;
         let mut events = Vec::new();
@@ -338,34 +451,15 @@ impl CertManager {
         if watcher.due.is_some_and(|due| now < due) {
             return events;
         }
-        let mut again = inner.options.poll_every;
-        for (number, watch) in watcher.watches.iter_mut().enumerate() {
-            let Some(watch) = watch else { continue };
-            let read = match watch.look() {
-                Look::Unchanged => continue,
-                Look::Changing => {
-                    again = again.min(SETTLE);
-                    continue;
-                }
-                Look::Changed(read) => read,
-            };
-            let which = watch.which.clone();
-            let loaded = read.and_then(|identity| {
-                let served = inner.load(&identity, Some(number))?;
-                let not_after = identity.not_after();
-                Ok((targets(&which, &[served])?, not_after))
-            });
-            events.push(match loaded {
-                Ok((targets, not_after)) => {
-                    inner.store_mut().reload(number, targets);
-                    CertEvent::Reloaded { which, not_after }
-                }
-                Err(error) => CertEvent::ReloadFailed { which, error },
-            });
-        }
+        let changing = inner.look_at_pairs(&mut watcher, &mut events)
+            | inner.look_at_clients(&mut watcher, &mut events);
+        let period = inner.options.poll_every;
+        let again = if changing { period.min(SETTLE) } else { period };
         watcher.due = now.checked_add(again);
+        drop(watcher);
         let (wall, ahead) = (inner.options.clock.now(), inner.options.warn_before);
         inner.store().expiring(wall, ahead, &mut events);
+        inner.options.observer.tell(&events);
         events
     }
 

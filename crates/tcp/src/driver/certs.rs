@@ -8,6 +8,7 @@ use socktree_reactor::{Os, Token};
 use socktree_tls::CertEvent;
 
 use crate::driver::{Command, Owned, TcpDriver};
+use crate::node::Line;
 
 /// The least time between two looks, whatever the manager says.
 const NOT_BEFORE: Duration = Duration::from_millis(100);
@@ -28,15 +29,17 @@ impl<O: Os> TcpDriver<O> {
         let started = thread::Builder::new()
             .name("socktree-certs".into())
             .spawn(move || {
+                // Goes on even if whoever hears of events has a fault.
+                let _polled = Polled { line, listener };
                 for event in certs.poll(now) {
                     match event {
-                        CertEvent::Reloaded { .. } => log::info!("{alias}: {event}"),
+                        CertEvent::Reloaded { .. } | CertEvent::ClientCaReloaded { .. } => {
+                            log::info!("{alias}: {event}");
+                        }
                         CertEvent::ExpiresSoon { .. } => log::warn!("{alias}: {event}"),
                         _ => log::error!("{alias}: {event}"),
                     }
                 }
-                // A driver that has gone has closed the listener.
-                let _gone = line.post(Command::CertsPolled(listener));
             });
         if let Err(error) = started {
             log::warn!("{alias}: no thread to look at the certificates: {error}");
@@ -54,5 +57,18 @@ impl<O: Os> TcpDriver<O> {
             let at = due.max(soonest);
             self.reactor.schedule(at, Command::PollCerts(listener));
         }
+    }
+}
+
+/// Tells the driver that a look is over, however it has ended.
+struct Polled<O: Os> {
+    line: Arc<Line<O>>,
+    listener: Token,
+}
+
+impl<O: Os> Drop for Polled<O> {
+    fn drop(&mut self) {
+        // A driver that has gone has closed the listener.
+        let _gone = self.line.post(Command::CertsPolled(self.listener));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, SystemTime};
 
+use super::event::{CertEvent, Observer};
 use super::files::{Watch, Watcher};
 use super::store::{Served, Store, targets};
 use super::{CertManager, ClientAuth, Inner, NamePolicy, Options, ServeFor};
@@ -28,6 +29,7 @@ use crate::{CertError, DEFAULT_BUFFER_LIMIT, Identity, Provider, Versions, small
 /// | [`poll_every`](Self::poll_every) | 10 s |
 /// | [`warn_before`](Self::warn_before) | 14 days |
 /// | [`wall_clock`](Self::wall_clock) | the system's |
+/// | [`on_event`](Self::on_event) | nobody |
 #[derive(Debug)]
 #[must_use = "nothing happens until `build` is called"]
 pub struct CertManagerBuilder {
@@ -53,6 +55,7 @@ impl CertManagerBuilder {
                 poll_every: Duration::from_secs(10),
                 warn_before: Duration::from_secs(14 * 24 * 60 * 60),
                 clock: WallClock::default(),
+                observer: Observer::default(),
             },
             auth: ClientAuth::none(),
             identities: Vec::new(),
@@ -168,6 +171,37 @@ impl CertManagerBuilder {
         self
     }
 
+    /// Says who is told what [`CertManager::poll`] finds, before it returns.
+    ///
+    /// This is for where others poll, as a TCP server does that was given the manager. Called by
+    /// the thread that polls, one event after the other, with nothing locked: it may use the
+    /// manager, and may block, which delays the next poll and nothing else.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let signed = rcgen::generate_simple_self_signed(["example.org".to_owned()])?;
+    /// # let identity = socktree_tls::Identity::from_der([signed.cert.der().to_vec()], signed.signing_key.serialize_der())?;
+    /// use socktree_tls::{CertEvent, CertManager, ServeFor};
+    /// use std::sync::mpsc;
+    ///
+    /// let (tell, told) = mpsc::channel();
+    /// let certs = CertManager::builder()
+    ///     .identity(ServeFor::Default, identity)
+    ///     .on_event(move |event| {
+    ///         if let CertEvent::Expired { .. } | CertEvent::ReloadFailed { .. } = event {
+    ///             tell.send(event.to_string()).ok();
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # drop((certs, told));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_event(mut self, hear: impl Fn(&CertEvent) + Send + Sync + 'static) -> Self {
+        self.options.observer = Observer::new(hear);
+        self
+    }
+
     /// Reads the files, judges every certificate and makes the manager.
     ///
     /// # Errors
@@ -196,12 +230,17 @@ impl CertManagerBuilder {
         if store.is_empty() {
             return Err(CertError::NothingToServe);
         }
-        let config = options.config(&self.auth)?;
+        let (clients, roots) = self.auth.open()?;
+        let config = options.config(clients.as_ref())?;
         Ok(CertManager(Arc::new(Inner {
             options,
             store: RwLock::new(store),
             config: RwLock::new(Arc::new(config)),
-            watcher: Mutex::new(Watcher { watches, due: None }),
+            watcher: Mutex::new(Watcher {
+                watches,
+                roots,
+                due: None,
+            }),
             handshakes: Arc::new(AtomicUsize::new(0)),
         })))
     }

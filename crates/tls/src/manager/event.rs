@@ -1,6 +1,7 @@
 //! What a manager reports.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::ServeFor;
@@ -23,6 +24,20 @@ pub enum CertEvent {
     ReloadFailed {
         /// What it would have been served for.
         which: ServeFor,
+        /// Why it is refused.
+        error: CertError,
+    },
+    /// The file with the authorities of clients has changed, and they are trusted from the next
+    /// handshake on. Nothing is resumed that began before.
+    ClientCaReloaded {
+        /// How many authorities there are in it.
+        authorities: usize,
+    },
+    /// The file with the authorities of clients has changed, and what is in it is refused: who was
+    /// trusted before still is.
+    ///
+    /// Said once for each content.
+    ClientCaReloadFailed {
         /// Why it is refused.
         error: CertError,
     },
@@ -70,6 +85,12 @@ impl fmt::Display for CertEvent {
             Self::ReloadFailed { which, error } => {
                 write!(f, "the new certificate {which} is refused: {error}")
             }
+            Self::ClientCaReloaded { authorities } => {
+                write!(f, "{authorities} authorities of clients are trusted now")
+            }
+            Self::ClientCaReloadFailed { error } => {
+                write!(f, "the new authorities of clients are refused: {error}")
+            }
             Self::ExpiresSoon { names, .. } => {
                 write!(f, "the certificate for {names:?} expires soon")
             }
@@ -80,5 +101,29 @@ impl fmt::Display for CertEvent {
                 )
             }
         }
+    }
+}
+
+/// Who wants to hear of events.
+#[derive(Clone, Default)]
+pub(super) struct Observer(Option<Arc<Hear>>);
+
+type Hear = dyn Fn(&CertEvent) + Send + Sync;
+
+impl Observer {
+    pub(super) fn new(hear: impl Fn(&CertEvent) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hear)))
+    }
+
+    pub(super) fn tell(&self, events: &[CertEvent]) {
+        if let Some(hear) = &self.0 {
+            events.iter().for_each(|event| hear(event));
+        }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Observer" } else { "None" })
     }
 }

@@ -10,10 +10,10 @@ use socktree_tls::{CertError, CertEvent, CertManager, ServeFor};
 use crate::kit::{Ca, Issued, Leaf, Pair, noon};
 
 /// A directory that is gone when the test is.
-struct Dir(PathBuf);
+pub(crate) struct Dir(pub(crate) PathBuf);
 
 impl Dir {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("socktree-tls-{}-{number}", std::process::id());
@@ -22,7 +22,7 @@ impl Dir {
         Self(path)
     }
 
-    fn put(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn put(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, text).unwrap();
         path

@@ -8,6 +8,7 @@
 #[path = "../kit/kit.rs"]
 mod kit;
 
+mod clients;
 mod files;
 mod judging;
 mod resumption;
