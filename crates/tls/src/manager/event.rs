@@ -91,16 +91,36 @@ impl fmt::Display for CertEvent {
             Self::ClientCaReloadFailed { error } => {
                 write!(f, "the new authorities of clients are refused: {error}")
             }
-            Self::ExpiresSoon { names, .. } => {
-                write!(f, "the certificate for {names:?} expires soon")
-            }
-            Self::Expired { names, .. } => {
+            Self::ExpiresSoon { names, default, .. } => {
                 write!(
                     f,
-                    "the certificate for {names:?} has expired, and is still served"
+                    "the certificate for {} expires soon",
+                    Whom(names, *default)
+                )
+            }
+            Self::Expired { names, default, .. } => {
+                let whom = Whom(names, *default);
+                write!(
+                    f,
+                    "the certificate for {whom} has expired, and is still served"
                 )
             }
         }
+    }
+}
+
+/// What a certificate is served for.
+struct Whom<'n>(&'n [String], bool);
+
+impl fmt::Display for Whom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let others = self.1.then_some("all other names");
+        let all = self.0.iter().map(String::as_str).chain(others);
+        for (n, name) in all.enumerate() {
+            let between = if n == 0 { "" } else { ", " };
+            write!(f, "{between}{name}")?;
+        }
+        Ok(())
     }
 }
 

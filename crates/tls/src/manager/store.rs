@@ -78,6 +78,8 @@ impl Store {
     }
 
     fn find(&self, name: &str) -> Option<&Slot> {
+        // Some clients leave it there, against RFC 6066, section 3.
+        let name = name.strip_suffix('.').unwrap_or(name);
         if let Some(slot) = self.names.get(name) {
             return Some(slot);
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use socktree_tls::{CertManager, ClientTls, Identity, NamePolicy, ServeFor, Versions};
 
-use crate::kit::{Ca, Issued, Leaf, Pair, noon, providers};
+use crate::kit::{Ca, Issued, Leaf, Pair, give, noon, output, providers};
 
 /// The certificate that a client which asks for `host` is shown.
 fn shown(certs: &CertManager, tls: &ClientTls, host: &str) -> Option<Vec<u8>> {
@@ -74,6 +74,34 @@ fn names_lead_to_certificates() {
     assert!(certs.remove("*.example.org"));
     check("www.example.org", &default);
     assert!(!certs.remove("not a name"));
+}
+
+/// Against RFC 6066, section 3, and yet it is sent; ours leaves it out, so it is put there by hand.
+#[test]
+fn a_dot_at_the_end_of_a_name_changes_nothing() {
+    let ca = Ca::new("ca");
+    let names = &["www.example.org"];
+    let issued = ca.issue(&Leaf {
+        names,
+        ..Leaf::default()
+    });
+    let certs = ca
+        .server()
+        .identity(ServeFor::ItsNames, issued.identity())
+        .versions(Versions::Tls12) // where certificates are in the clear
+        .build()
+        .unwrap();
+    let tls = ca.client().build().unwrap();
+    let mut pair = Pair::new(&certs, &tls);
+    pair.client = tls.session("www.example.orgx", Instant::now()).unwrap();
+    let mut hello = output(&mut pair.client);
+    let name = b"www.example.orgx";
+    let at = hello.windows(name.len()).position(|bytes| bytes == name);
+    hello[at.unwrap() + name.len() - 1] = b'.';
+    give(&mut pair.server, &hello, usize::MAX, &mut Vec::new()).unwrap();
+    let answer = output(&mut pair.server);
+    let own = &issued.chain[0];
+    assert!(answer.windows(own.len()).any(|bytes| bytes == own));
 }
 
 #[test]
