@@ -75,7 +75,12 @@ struct Way {
     heard: Vec<u8>,
     closed: bool,
     changed: bool,
+    /// How often keys were updated.
+    updates: usize,
 }
+
+/// A peer takes 32 updates of keys without data in between for a flood.
+const MOST_UPDATES: usize = 32;
 
 /// Two sides that talk in any order, cut in any way; and perhaps somebody changes a byte.
 ///
@@ -129,10 +134,11 @@ fn obey(order: u8, amount: usize, from: usize, sides: &mut [TlsSession; 2], ways
                 way.changed = true;
             }
         }
-        6 => {}
-        _ => {
+        7 if way.updates < MOST_UPDATES => {
+            way.updates += 1;
             let _ = sides[from].update_keys();
         }
+        _ => {}
     }
 }
 
