@@ -21,6 +21,6 @@ pub use probe::{Ask, Do, Ear, Notice, Probe, Said, Watch};
 pub use process::Process;
 pub use random::Random;
 pub use served::Served;
-pub use tls::{Authority, TlsPeer};
+pub use tls::{Authority, Issued, TlsPeer};
 pub use tool::{number, run_tool, start_tool};
 pub use until::{DEADLINE, until};

@@ -15,6 +15,7 @@ use crate::net::connect;
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     der: Vec<u8>,
+    pem: String,
 }
 
 impl Authority {
@@ -26,17 +27,33 @@ impl Authority {
         let certificate = params.self_signed(&key).expect("a right certificate");
         Self {
             der: certificate.der().to_vec(),
+            pem: certificate.pem(),
             issuer: Issuer::new(params, key),
         }
     }
 
     /// A certificate for a name.
     pub fn issue(&self, name: &str) -> Identity {
+        self.certificate(name).identity()
+    }
+
+    /// The same, to be looked at and written to files.
+    pub fn certificate(&self, name: &str) -> Issued {
         let params = CertificateParams::new([name.to_owned()]).expect("a name");
         let key = KeyPair::generate().expect("random numbers");
         let certificate = params.signed_by(&key, &self.issuer);
-        let der = certificate.expect("a right certificate").der().to_vec();
-        Identity::from_der([der], key.serialize_der()).expect("what was made just now")
+        let certificate = certificate.expect("a right certificate");
+        Issued {
+            der: certificate.der().to_vec(),
+            pem: certificate.pem(),
+            key_der: key.serialize_der(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+
+    /// Its own certificate in text.
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// Trust in it.
@@ -58,6 +75,34 @@ impl Authority {
     pub fn client(&self) -> ClientTls {
         let client = ClientTls::builder().roots(self.roots()).build();
         client.expect("roots are there")
+    }
+}
+
+/// A certificate and its key.
+#[derive(Clone)]
+
+pub struct Issued {
+    /// The certificate.
+    pub der: Vec<u8>,
+    /// The same in text.
+    pub pem: String,
+    /// The key.
+    pub key_der: Vec<u8>,
+    /// The same in text.
+    pub key_pem: String,
+}
+
+impl Issued {
+    /// Both together.
+    pub fn identity(&self) -> Identity {
+        let made = Identity::from_der([self.der.clone()], self.key_der.clone());
+        made.expect("what was made just now")
+    }
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Issued")
     }
 }
 

@@ -263,7 +263,7 @@ def to_other_servers(certs, found, client_binary):
              goes(demand=demand, **{"options": their(certs.good)}))
         for what, identity in {"of a wrong CA": certs.wrong_ca, "missing": None}.items():
             both(table, f"our certificate is {what}: refused", name,
-                 fails("refused with the TLS alert", "reset", "cut off",
+                 fails("refused with the TLS alert", "reset", "cut off", "ended during",
                        demand=demand, options=their(identity)))
     return table
 
