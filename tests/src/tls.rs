@@ -4,7 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Instant;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+};
 use socktree::tls::{CertManagerBuilder, PeerEnd, TlsSession};
 use socktree::{CertManager, ClientTls, Identity, Roots, ServeFor, TlsError};
 
@@ -22,6 +24,11 @@ impl Authority {
     /// One that nobody trusts yet.
     pub fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
+        // A name of its own: OpenSSL takes what has its issuer's name for self-signed.
+        params.distinguished_name = DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("random numbers");
         let certificate = params.self_signed(&key).expect("a right certificate");

@@ -306,8 +306,8 @@ class Curl:
 
 def version_of(*command):
     run = subprocess.run(command, capture_output=True, text=True)
-    words = (run.stdout + run.stderr).split()
-    return next((word for word in words if re.match(r"v?\d+\.\d+", word)), "?")
+    found = re.search(r"\d+(\.\d+)+", run.stdout + run.stderr)
+    return found[0] if found else "?"
 
 
 def all_programs(scratch):
@@ -322,7 +322,7 @@ def all_programs(scratch):
 
     def java():
         subprocess.run(["javac", "-d", str(scratch), str(HERE / "Peer.java")], check=True)
-        version = version_of("java", "-version").strip('"')
+        version = version_of("java", "-version")
         quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         return Script("Java", ["java", *quick, "-cp", scratch, "Peer"], version)
 
