@@ -362,6 +362,13 @@ impl CertManager {
         ))
     }
 
+    /// Whether both are handles of one manager, and so share certificates and the places for
+    /// handshakes.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// How many handshakes are under way.
     #[must_use]
     pub fn handshakes(&self) -> usize {

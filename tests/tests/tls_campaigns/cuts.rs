@@ -171,11 +171,12 @@ fn cut_everywhere(versions: Versions) {
         served,
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
     };
+    cutter.served.rebase();
+    alone.started();
     // Uncut, so that it is known how long it is. A signature may be some bytes longer.
     let [up, down] = cutter.converse(Way::Up, usize::MAX, Cut::Fin);
     assert!(up > 500 && down > 500, "{up} up, {down} down");
-    alone.rebase(&cutter.served);
-    cutter.served.rebase();
+    alone.warmed_up();
 
     let began = Instant::now();
     let mut conversations = 0;

@@ -84,6 +84,7 @@ fn garbage_ends_cleanly() {
     let authority = Authority::new();
     let (certs, client): (CertManager, _) = (authority.certs(), authority.client());
     let served = Served::start(Served::any().tls(&certs), Probe::echo());
+    alone.started();
     let addr = served.addr();
     let warm = 1_000.min(scale(1_000, 100));
     for seed in 0..warm {
@@ -92,7 +93,7 @@ fn garbage_ends_cleanly() {
     until("all warming up has failed", || {
         (failures(&served) == warm as u64).then_some(())
     });
-    alone.rebase(&served);
+    alone.warmed_up();
 
     let total = scale(100_000, 1_500);
     let next = AtomicUsize::new(warm);

@@ -34,10 +34,16 @@ pub(crate) struct Alone {
 }
 
 impl Alone {
-    /// Waits until no other campaign runs.
+    /// Waits until no other campaign runs, and the node of the last one has gone.
     pub(crate) fn begin() -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        until("nothing of the last node is left", || {
+            let links = fs::read_dir("/proc/self/fd").expect("it is this process");
+            let mut targets = links.filter_map(|link| fs::read_link(link.ok()?.path()).ok());
+            let left = targets.any(|target| target.to_string_lossy().contains("eventpoll"));
+            (!left).then_some(())
+        });
         let process = Process::new(std::process::id());
         Self {
             _turn: turn,
@@ -51,13 +57,13 @@ impl Alone {
         self.process
     }
 
-    /// Takes what there is now as what there has to be in the end: what is set up once is set up.
-    /// Waits for the end of connections that have been there.
-    pub(crate) fn rebase(&mut self, served: &Served) {
-        until("the first connections are over", || {
-            (served.server.connections() == 0).then_some(())
-        });
+    /// The node is there, and no connection was: so many descriptors have to be there in the end.
+    pub(crate) fn started(&mut self) {
         self.descriptors = self.process.descriptors();
+    }
+
+    /// What grows to its usual size has grown: memory counts from here.
+    pub(crate) fn warmed_up(&mut self) {
         self.memory = self.process.memory();
     }
 
@@ -68,8 +74,9 @@ impl Alone {
         until("no place of a handshake is taken", || {
             (certs.handshakes() == 0).then_some(())
         });
-        until("all descriptors closed", || {
-            (self.process.descriptors() == self.descriptors).then_some(())
+        let expected = self.descriptors;
+        until(&format!("back to {expected} descriptors"), || {
+            (self.process.descriptors() == expected).then_some(())
         });
         self.process.memory().saturating_sub(self.memory) / 1024
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use socktree::tls::{PeerEnd, TlsSession};
 use socktree::{CertManager, ClientTls};
-use socktree_tests::{Authority, Probe, Served, TlsPeer, connect, read_to_end, until};
+use socktree_tests::{Ask, Authority, Probe, Served, TlsPeer, connect, read_to_end, until};
 
 use crate::lab::{Alone, failures, is_long, report, scale};
 
@@ -65,8 +65,9 @@ fn stall(what: &str, timeout: Duration, certs: &CertManager, client: &ClientTls,
     let mut alone = Alone::begin();
     alone.process().allow_descriptors(20_000);
     let served = Served::start(Served::any().tls(certs), Probe::echo());
+    alone.started();
     honest(&served, client);
-    alone.rebase(&served);
+    alone.warmed_up();
 
     let began = Instant::now();
     let mut slowest = Duration::ZERO;
@@ -165,4 +166,37 @@ fn stalled_handshakes_end_at_the_deadline() {
         &authority.client(),
         scale(5_000, 200),
     );
+}
+
+/// Servers that share their certificates share the places for handshakes, and the oldest makes room
+/// wherever it is.
+#[test]
+fn one_server_that_is_flooded_keeps_nobody_off_another() {
+    let _alone = Alone::begin();
+    let authority = Authority::new();
+    let certs = authority.server().max_handshakes(8).build().unwrap();
+    let server = Served::any().tls(&certs);
+    let flooded = Served::start_on(Served::node(1), server, Probe::echo());
+    // On the same worker, as places are made there.
+    let (probe, watch) = Probe::echo();
+    let parent = flooded.node.spawn(probe).unwrap();
+    let again = Served::any().tls(&certs);
+    let other = parent.ask(|ctx| ctx.spawn_meta(again)).unwrap();
+    let silent: Vec<_> = (0..8).map(|_| connect(flooded.addr())).collect();
+    until("all places are taken", || {
+        (certs.handshakes() == 8).then_some(())
+    });
+
+    let mut peer = TlsPeer::connect(other.local_addr(), &authority.client()).unwrap();
+    peer.write(b"ping");
+    assert_eq!(peer.read(4), b"ping");
+    assert_eq!(flooded.server.failed_handshakes(), [("crowded-out", 1)]);
+    assert_eq!(other.failed_handshakes(), []);
+    let (_nothing, _end) = read_to_end(&silent[0]);
+    drop((silent, peer));
+    watch.ended();
+    until("the flood is over", || {
+        (certs.handshakes() == 0).then_some(())
+    });
+    flooded.stop();
 }

@@ -31,8 +31,9 @@ impl Default for Handshakes {
 
 impl<O: Os> TcpDriver<O> {
     /// A session for a new connection of the server. When too many handshakes are under way the
-    /// oldest of this server and worker makes room: an honest client needs a few round trips, so
-    /// the one that has waited longest is the one that stalls.
+    /// oldest of this worker makes room: an honest client needs a few round trips, so the one that
+    /// has waited longest is the one that stalls. Servers that share their certificates share the
+    /// places too, so it may be another's: else a flood on one would keep everybody off the other.
     pub(super) fn handshake_session(
         &mut self,
         server: &Arc<ServerShared>,
@@ -42,12 +43,14 @@ impl<O: Os> TcpDriver<O> {
             match certs.session(self.reactor.now()) {
                 Ok(session) => return Some(session),
                 Err(too_many) => {
-                    let Some(oldest) = self.oldest_handshake(server) else {
+                    let Some(oldest) = self.oldest_handshake(certs) else {
                         log::debug!("{}: {too_many}", server.alias());
                         return None;
                     };
-                    if let Some(Owned::Connection(connection)) = self.reactor.data(oldest) {
-                        server.crowded_out(connection.shared.peer_addr());
+                    if let Some(Owned::Connection(connection)) = self.reactor.data(oldest)
+                        && let Some(its) = &connection.shared.group().server
+                    {
+                        its.crowded_out(connection.shared.peer_addr());
                     }
                     // Counted already: as an end of ours it is not counted again.
                     self.end(oldest, DisconnectReason::Closed);
@@ -56,13 +59,14 @@ impl<O: Os> TcpDriver<O> {
         }
     }
 
-    fn oldest_handshake(&mut self, server: &Arc<ServerShared>) -> Option<Token> {
+    fn oldest_handshake(&mut self, certs: &CertManager) -> Option<Token> {
         let reactor = &mut self.reactor;
         let begun = &mut self.handshakes.begun;
         let is_one = |token: &Token| match reactor.data(*token) {
             Some(Owned::Connection(connection)) if connection.is_handshaking() => {
                 let its = connection.shared.group().server.as_ref();
-                its.is_some_and(|its| Arc::ptr_eq(its, server))
+                its.and_then(|its| its.certs())
+                    .is_some_and(|its| its.is_same(certs))
             }
             _ => false,
         };
