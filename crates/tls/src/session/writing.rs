@@ -131,7 +131,7 @@ impl TlsSession {
     /// It happens by itself long before a key has been used too often; this is for connections
     /// that live for months. With TLS 1.2, during the handshake and after [`close`](Self::close)
     /// nothing happens. A peer takes many in a row, with no data in between, for a flood, and ends
-    /// the connection: one of ours after the 32nd.
+    /// the connection: one of ours after 32 of them, answers to its own included.
     ///
     /// # Errors
     ///

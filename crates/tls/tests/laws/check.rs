@@ -79,8 +79,9 @@ struct Way {
     updates: usize,
 }
 
-/// A peer takes 32 updates of keys without data in between for a flood.
-const MOST_UPDATES: usize = 32;
+/// More than 32 updates of keys with no data in between are a flood, and those of one side are
+/// answered by the other.
+const MOST_UPDATES: usize = 16;
 
 /// Two sides that talk in any order, cut in any way; and perhaps somebody changes a byte.
 ///
