@@ -125,9 +125,8 @@ fn obey(order: u8, amount: usize, from: usize, sides: &mut [TlsSession; 2], ways
         3 | 4 => arrive(&mut sides[1 - from], way, amount * amount, amount),
         5 => read(&mut sides[1 - from], way, amount),
         6 if amount < 8 => {
-            if !sides[from].is_handshaking() && sides[from].close().is_ok() {
-                way.closed = true;
-            }
+            let side = &mut sides[from];
+            way.closed |= !side.is_handshaking() && side.close().is_ok();
         }
         6 if amount > 250 => {
             if let Some(byte) = way.transit.last_mut() {
