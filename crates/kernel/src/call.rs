@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use crate::message::{Receipt, Sink as _, Source};
 use crate::process::{AnyProcess, Process};
 use crate::reason::Reason;
 use crate::sync::lock;
-use crate::timer::{Action, TimerRef};
+use crate::timer::{Action, Deadline, Expire, TimerRef};
 
 /// Where the answer to a call goes: part of the message that asks for it.
 ///
@@ -267,64 +268,59 @@ pub struct RequestRef(pub(crate) TimerRef);
 ///
 /// The timer of its deadline is its entry in its process's books. Whoever strikes that off, the
 /// answer, the deadline, a cancel or the process's end, decides how the request ends.
-pub(crate) struct Pending<A: Actor, F> {
+pub(crate) struct Pending<A: Actor, R, F> {
     process: Weak<Process<A>>,
     open: Mutex<Option<(TimerRef, F)>>,
     deadline: Option<Instant>,
+    answer: PhantomData<fn(R)>,
 }
 
-impl<A: Actor, F: Send + 'static> Pending<A, F> {
+impl<A: Actor, R: 'static, F> Pending<A, R, F>
+where
+    F: FnOnce(Result<R, CallError>) -> A::Msg + Send + 'static,
+{
     /// A request of this process's. It has to be [armed](Self::arm).
-    pub(crate) fn new<R>(
+    pub(crate) fn new(
         process: Weak<Process<A>>,
         deadline: Option<Instant>,
-    ) -> (Reply<R>, Arc<Self>)
-    where
-        F: FnOnce(Result<R, CallError>) -> A::Msg,
-        R: 'static,
-    {
+    ) -> (Reply<R>, Arc<Self>) {
         let pending = Arc::new(Self {
             process,
             open: Mutex::new(None),
             deadline,
+            answer: PhantomData,
         });
         (Reply::new(Arc::clone(&pending) as _), pending)
     }
 
     /// Opens it, and gives out what is to be done at its deadline. Dropping that unused, because
     /// the timer was cancelled or its process has ended, closes the request.
-    pub(crate) fn arm<R>(self: &Arc<Self>, timer: TimerRef, then: F) -> Action
-    where
-        F: FnOnce(Result<R, CallError>) -> A::Msg,
-        R: 'static,
-    {
-        struct Deadline<A: Actor, F>(Arc<Pending<A, F>>);
-        impl<A: Actor, F> Drop for Deadline<A, F> {
-            fn drop(&mut self) {
-                let then = lock(&self.0.open).take();
-                drop(then);
-            }
-        }
+    pub(crate) fn arm(self: &Arc<Self>, timer: TimerRef, then: F) -> Action {
         *lock(&self.open) = Some((timer, then));
-        let deadline = Deadline(Arc::clone(self));
-        Box::new(move || {
-            let asker: &dyn Asker<R> = &*deadline.0;
-            let _closed_already = asker.answer(Err(CallError::Timeout));
-        })
+        Action::Expire(Deadline(Arc::clone(self) as _))
     }
-}
 
-impl<A: Actor, F: Send + 'static> Pending<A, F> {
     /// The message did not reach its target.
-    pub(crate) fn refused<R>(&self, error: CallError)
-    where
-        F: FnOnce(Result<R, CallError>) -> A::Msg,
-    {
-        let _ending = Asker::<R>::answer(self, Err(error));
+    pub(crate) fn refused(&self, error: CallError) {
+        let _ending = self.answer(Err(error));
     }
 }
 
-impl<A: Actor, R, F> Asker<R> for Pending<A, F>
+impl<A: Actor, R, F> Expire for Pending<A, R, F>
+where
+    F: FnOnce(Result<R, CallError>) -> A::Msg + Send,
+{
+    fn expire(&self) {
+        let _closed_already = self.answer(Err(CallError::Timeout));
+    }
+
+    fn close(&self) {
+        let then = lock(&self.open).take();
+        drop(then);
+    }
+}
+
+impl<A: Actor, R, F> Asker<R> for Pending<A, R, F>
 where
     F: FnOnce(Result<R, CallError>) -> A::Msg + Send,
 {

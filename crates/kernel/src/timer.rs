@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::worker::WorkerId;
@@ -15,7 +16,41 @@ pub struct TimerRef {
 }
 
 /// What a timer does when its time has come.
-pub(crate) type Action = Box<dyn FnOnce() + Send>;
+pub(crate) enum Action {
+    Call(Box<dyn FnOnce() + Send>),
+    /// Of a request, which needs no box for it.
+    Expire(Deadline),
+}
+
+impl Action {
+    pub(crate) fn call(f: impl FnOnce() + Send + 'static) -> Self {
+        Self::Call(Box::new(f))
+    }
+
+    pub(crate) fn fire(self) {
+        match self {
+            Self::Call(f) => f(),
+            Self::Expire(deadline) => deadline.0.expire(),
+        }
+    }
+}
+
+/// What has a deadline.
+pub(crate) trait Expire: Send + Sync {
+    /// The time has come.
+    fn expire(&self);
+    /// It will not come any more: it has, or the timer was cancelled, or its process has ended.
+    fn close(&self);
+}
+
+/// Closes what has a deadline when it is dropped, fired or not.
+pub(crate) struct Deadline(pub(crate) Arc<dyn Expire>);
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
 
 /// An ordered map: setting, cancelling and firing cost a logarithm, and nothing is left behind of
 /// a cancelled timer. A wheel would save some nanoseconds and bring tombstones or coarse ticks.
@@ -70,7 +105,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::{Duration, Instant};
 
-    use super::{Timers, next_tick};
+    use super::{Action, Timers, next_tick};
 
     #[test]
     fn the_earliest_goes_first_and_equals_in_the_order_of_setting() {
@@ -81,7 +116,7 @@ mod tests {
         let set = delays.map(|delay| {
             let at = now + Duration::from_secs(delay);
             let (serial, fire) = (serials.next().unwrap(), fire.clone());
-            timers.arm(at, serial, Box::new(move || fire.send(serial).unwrap()));
+            timers.arm(at, serial, Action::call(move || fire.send(serial).unwrap()));
             (at, serial)
         });
         assert!(timers.cancel(set[2].0, set[2].1).is_some());
@@ -89,7 +124,7 @@ mod tests {
         assert_eq!(timers.next(), Some(now));
         let until = now + Duration::from_secs(2);
         while let Some(action) = timers.pop_due(until) {
-            action();
+            action.fire();
         }
         let order: Vec<_> = fired.try_iter().collect();
         assert_eq!(order, [set[4].1, set[1].1, set[3].1]);

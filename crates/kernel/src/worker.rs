@@ -137,16 +137,23 @@ impl Worker {
     /// Puts a process on the run queue. Exactly one thread does so for each time a process
     /// becomes runnable.
     pub(crate) fn schedule(&self, process: Arc<dyn AnyProcess>) {
-        let at_the_wheel = AT_THE_WHEEL.get() == self.key();
         // In a handler of this worker's, the core is free: no need for an inbox and a wake-up, and
         // none for this thread to be still the one that drives. Who does looks at the run queue
         // again before it sleeps, which it does with the core locked.
-        if at_the_wheel && let Some(mut core) = self.core.try_hold() {
+        if self.is_at_the_wheel()
+            && let Some(mut core) = self.core.try_hold()
+        {
             core.run_queue.push_back(process);
             return;
         }
         lock(&self.inbox).runnable.push(process);
         self.announce();
+    }
+
+    /// Whether the calling thread drives this worker, or has until just now.
+    #[inline]
+    fn is_at_the_wheel(&self) -> bool {
+        AT_THE_WHEEL.get() == self.key()
     }
 
     /// Tells workers apart, those of other nodes included.
@@ -173,7 +180,8 @@ impl Worker {
         timers.arm(at, timer.serial, then);
         let is_first = timers.next() == Some(at);
         drop(timers);
-        if is_first {
+        // Who takes the wheel after us looks at the timers before it sleeps.
+        if is_first && !(self.is_at_the_wheel() && self.core.try_hold().is_some()) {
             self.announce();
         }
     }
@@ -317,7 +325,7 @@ impl Worker {
                 return;
             };
             // It converts or drops a message: user code that is part of no handler.
-            contain(self.id, action);
+            contain(self.id, || action.fire());
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::actor::Actor;
 use crate::call::{Pending, Reply, RequestRef, Waiting};
 use crate::ctx::Ctx;
+use crate::ctx::timers::after;
 use crate::error::{CallError, SendError};
 use crate::id::Target;
 use crate::message::Address;
@@ -183,10 +184,11 @@ impl<A: Actor> Ctx<'_, A> {
     where
         A::Msg: From<N>,
     {
-        let deadline = self.now().checked_add(timeout);
+        let now = self.now();
+        let deadline = now.checked_add(timeout);
         let (reply, pending) = Pending::new(self.process.weak(), deadline);
         let then = |answer| A::Msg::from(then(answer));
-        let timer = self.set_timer(timeout, |timer| pending.arm(timer, then));
+        let timer = self.set_timer_at(after(now, timeout), |timer| pending.arm(timer, then));
         if let Err(refused) = send(make(reply)) {
             // Before the message is dropped, which answers as well.
             pending.refused(CallError::from(&refused));

@@ -32,7 +32,7 @@ impl<A: Actor> Ctx<'_, A> {
     ) -> TimerRef {
         let (process, to, from) = (self.process.arc(), to.into(), self.source());
         self.set_timer(delay, |timer| {
-            Box::new(move || {
+            Action::call(move || {
                 if process.core_ref().disown_timer(timer).is_some() {
                     deliver(&process, from, &to, message);
                 }
@@ -48,7 +48,7 @@ impl<A: Actor> Ctx<'_, A> {
     {
         let (process, from) = (self.process.arc(), self.source());
         self.set_timer(delay, |timer| {
-            Box::new(move || {
+            Action::call(move || {
                 if process.core_ref().disown_timer(timer).is_some() {
                     // Refused only by a process that has ended.
                     let _ended = process.deliver_always(from, Receipt::NONE, message);
@@ -108,7 +108,7 @@ impl<A: Actor> Ctx<'_, A> {
                 due,
                 period,
             };
-            Box::new(|| ticker.fire())
+            Action::call(|| ticker.fire())
         })
     }
 
@@ -122,7 +122,7 @@ impl<A: Actor> Ctx<'_, A> {
     ) -> TimerRef {
         let (process, target) = (self.process.arc(), target.into());
         self.set_timer(delay, |timer| {
-            Box::new(move || {
+            Action::call(move || {
                 let core = process.core_ref();
                 if core.disown_timer(timer).is_some() {
                     core.node.exit(Some(core.pid), target, reason);
@@ -143,17 +143,20 @@ impl<A: Actor> Ctx<'_, A> {
     }
 
     fn time_after(&self, delay: Duration) -> Instant {
-        let now = self.now();
-        now.checked_add(delay).unwrap_or_else(|| now + NEVER)
+        after(self.now(), delay)
     }
 
     /// Sets a timer of this process's. Nothing is set, nor will be done, if it is ending.
-    pub(super) fn set_timer(
+    fn set_timer(&self, delay: Duration, make: impl FnOnce(TimerRef) -> Action) -> TimerRef {
+        self.set_timer_at(self.time_after(delay), make)
+    }
+
+    pub(super) fn set_timer_at(
         &self,
-        delay: Duration,
+        at: Instant,
         make: impl FnOnce(TimerRef) -> Action,
     ) -> TimerRef {
-        let (core, at) = (self.process.core_ref(), self.time_after(delay));
+        let core = self.process.core_ref();
         let timer = core.worker.next_timer();
         // Noted before it is armed: when it fires, on another thread, it looks for the note.
         if core.own_timer(timer, at) {
@@ -161,6 +164,11 @@ impl<A: Actor> Ctx<'_, A> {
         }
         timer
     }
+}
+
+/// A time beyond the end of time is as good as never.
+pub(super) fn after(now: Instant, delay: Duration) -> Instant {
+    now.checked_add(delay).unwrap_or_else(|| now + NEVER)
 }
 
 fn deliver<A: Actor, T: Send + 'static>(
@@ -211,7 +219,8 @@ impl<A: Actor, T: Clone + Send + 'static> Ticker<A, T> {
         if !core.renew_timer(timer, at) {
             return;
         }
-        core.worker.arm_timer(at, timer, Box::new(|| self.fire()));
+        core.worker
+            .arm_timer(at, timer, Action::call(|| self.fire()));
         // Whoever cancelled it in between found nothing armed.
         if !core.owns_timer(timer) {
             core.worker.cancel_timer(at, timer.serial);
