@@ -55,7 +55,7 @@ type OnEnd = Box<dyn FnMut(&mut Ctx<'_, Supervisor>, &Name, Pid, Option<&Reason>
 /// that was started first, each with the time that its [`Shutdown`] gives it, and with the
 /// supervisor's own reason. When all of them are gone, with their sockets closed and their names
 /// free, those who watch the supervisor are told. A supervisor that is killed takes its children
-/// with it without order.
+/// with it without order: nobody is left who could wait for one after the other.
 ///
 /// # Examples
 ///
