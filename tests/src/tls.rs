@@ -139,7 +139,7 @@ impl TlsPeer {
     pub fn connect(addr: SocketAddr, client: &ClientTls) -> Result<Self, TlsError> {
         let session = client.session("localhost", Instant::now());
         let session = session.expect("a right name");
-        Self::over(connect(addr), session).shake()
+        Self::over(connect(addr), session).shaken()
     }
 
     /// Takes a client's connection, handshake included.
@@ -149,7 +149,7 @@ impl TlsPeer {
     /// What the handshake fails with.
     pub fn accept(stream: TcpStream, certs: &CertManager) -> Result<Self, TlsError> {
         let session = certs.session(Instant::now());
-        Self::over(stream, session.expect("room for one")).shake()
+        Self::over(stream, session.expect("room for one")).shaken()
     }
 
     /// A session over a socket, before its handshake.
@@ -162,7 +162,12 @@ impl TlsPeer {
         }
     }
 
-    fn shake(mut self) -> Result<Self, TlsError> {
+    /// The same after it.
+    ///
+    /// # Errors
+    ///
+    /// What the handshake fails with.
+    pub fn shaken(mut self) -> Result<Self, TlsError> {
         while self.session.is_handshaking() {
             self.send_output();
             let mut early = [0; 4096];

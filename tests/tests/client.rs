@@ -367,3 +367,25 @@ fn an_attempt_ends_with_its_owner() {
     assert!(report.took < Duration::from_secs(5), "{report}");
     assert_eq!(conn.write("x"), Written::Ended);
 }
+
+/// What was written before had told the driver, and nobody told it of the reset.
+#[test]
+fn a_reset_behind_a_write_is_heard_while_connecting() {
+    let hole = BlackHole::new();
+    let served = Served::start(Served::any(), Probe::new());
+    let to = TcpConnection::open(hole.addr).connect_timeout(Duration::from_secs(600));
+    let conn = served.parent.ask(move |ctx| {
+        let conn = ctx.spawn_meta(to).expect("told later");
+        conn.write("hello");
+        conn
+    });
+    // The driver has the attempt by now, and was told of the write.
+    served.parent.ask(|_| ());
+    conn.reset();
+    let event = served.watch.next();
+    let TcpEvent::ConnectFailed { reason, .. } = &event else {
+        panic!("{event:?}");
+    };
+    assert!(matches!(reason, DisconnectReason::Closed), "{reason:?}");
+    served.finish();
+}

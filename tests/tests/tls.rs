@@ -9,5 +9,7 @@ mod closing;
 mod connecting;
 #[path = "tls/flow.rs"]
 mod flow;
+#[path = "tls/regressions.rs"]
+mod regressions;
 #[path = "tls/simulation.rs"]
 mod simulation;

@@ -227,7 +227,8 @@ impl<A: Actor> Meta<A> for TcpConnection<Routed> {
     }
 }
 
-/// Why an outgoing connection could not be made. Nothing is left open.
+/// Why an outgoing connection could not be made. Nothing is left of it, but for a socket that may take
+/// two seconds to tell the peer why its TLS handshake has failed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ConnectError {

@@ -130,7 +130,8 @@ impl Conn {
         self.0.shut(Shut::Reset);
     }
 
-    /// Ends our direction after what was written; the peer may go on sending.
+    /// Ends our direction after what was written; the peer may go on sending. With TLS 1.2 many
+    /// peers do not: they answer `close_notify` by closing (RFC 5246, section 7.2.1).
     pub fn shutdown_write(&self) {
         self.0.shut(Shut::Write);
     }

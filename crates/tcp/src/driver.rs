@@ -17,7 +17,7 @@ use socktree_reactor::{Event, Os, Reactor, SourceIo, SourceMut, Token};
 
 pub(crate) use command::{Accepted, Attempt, Command};
 
-use crate::connection::{Buffers, Connection, Fate, Tell};
+use crate::connection::{Buffers, Connection, Fate, Shut, Tell};
 use crate::driver::connect::Connecting;
 use crate::driver::handshakes::Handshakes;
 use crate::driver::lookup::Lookups;
@@ -61,6 +61,9 @@ pub(crate) struct TcpDriver<O: Os> {
     touched: Vec<Token>,
     /// Those of them that are still to be looked at now.
     flushing: Vec<Token>,
+    /// The connection that something is being done with: found there later, it was left in the
+    /// middle by a panic.
+    stepping: Option<Token>,
     /// The last turn ended in the middle, to let processes run.
     in_turn: bool,
     /// Connections whose owner has been told of the end and whose socket is still there.
@@ -96,6 +99,7 @@ impl<O: Os> TcpDriver<O> {
             },
             touched: Vec::with_capacity(EVENTS_PER_TURN),
             flushing: Vec::new(),
+            stepping: None,
             in_turn: false,
             lingering: 0,
             active: false,
@@ -115,11 +119,22 @@ impl<O: Os> TcpDriver<O> {
             mut io,
         }) = self.reactor.source(token)
         {
+            self.stepping = Some(token);
             let fate = step(connection, &mut io);
+            self.stepping = None;
             if !matches!(fate, Fate::Lives) {
                 self.apply(token, fate);
             }
         }
+    }
+
+    /// A panic has left a connection in the middle of something: in the drop of somebody's bytes,
+    /// say, where user code runs on this thread. What it was about to hand over is lost, so it must
+    /// not go on as if nothing were.
+    #[cold]
+    fn after_panic(&mut self, token: Token) {
+        self.stepping = None;
+        self.apply(token, Fate::resets(DisconnectReason::Aborted));
     }
 
     /// Reads from the next source, if reading is what comes next; true if the processes should run
@@ -129,7 +144,9 @@ impl<O: Os> TcpDriver<O> {
         let source = self.reactor.next_readable()?;
         let token = source.token();
         self.active = true;
+        self.stepping = Some(token);
         let fate = read(source, &mut self.touched, &mut self.buffers);
+        self.stepping = None;
         Some(self.after_read(token, fate))
     }
 
@@ -150,7 +167,9 @@ impl<O: Os> TcpDriver<O> {
             return false;
         };
         self.active = true;
+        self.stepping = Some(token);
         let fate = read(source, &mut self.touched, &mut self.buffers);
+        self.stepping = None;
         self.after_read(token, fate)
     }
 
@@ -217,6 +236,12 @@ impl<O: Os> TcpDriver<O> {
             Some(Owned::Listener(_) | Owned::Vacant) | None => return,
         }
         self.descriptor_freed();
+    }
+
+    /// How many workers the node has.
+    fn workers(&self) -> usize {
+        let remotes = self.remotes.read().unwrap_or_else(PoisonError::into_inner);
+        remotes.len()
     }
 
     /// Lets listeners of other workers go on that have run out of descriptors; ours does already.
@@ -364,7 +389,7 @@ fn exit_connection<O: Os, C>(
     }
     let (reason, exit) = match why {
         MetaExit::Requested(exit) if exit.is_clean() => {
-            connection.begin_close(io);
+            connection.shared.shut(Shut::Close);
             return connection.flush(io);
         }
         MetaExit::Requested(_) => return Fate::ends(DisconnectReason::Aborted),
@@ -406,6 +431,9 @@ fn touch(touched: &mut Vec<Token>, token: Token, connection: &mut Connection) {
 
 impl<O: Os> Driver for TcpDriver<O> {
     fn turn(&mut self, wait: Wait, may_sleep: &dyn Fn() -> bool) {
+        if let Some(token) = self.stepping {
+            self.after_panic(token);
+        }
         if !mem::take(&mut self.in_turn) {
             let until = match wait {
                 Wait::No => Some(self.reactor.now()),

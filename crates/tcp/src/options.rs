@@ -212,6 +212,9 @@ macro_rules! connection_options {
         /// default: then what the owner's handlers write while they handle what was received still
         /// goes out, and the connection ends. An owner that answers later, from a timer or with
         /// the help of another process, wants it on, and closes the connection itself.
+        ///
+        /// With TLS this is for an end by `close_notify`; one without it ends the connection with
+        /// [`Truncated`](crate::DisconnectReason::Truncated).
         #[must_use]
         pub fn half_open(mut self, on: bool) -> Self {
             self.options.half_open = on;

@@ -136,6 +136,10 @@ impl TcpServer {
     /// [`Reason::Normal`](socktree_kernel::Reason::Normal) for the `Disconnect`.
     ///
     /// `make` runs on the event loop's own thread and must not block; the actor's `init` may.
+    ///
+    /// With TLS the process is started before the handshake, on the worker that is to bear its
+    /// cost, and ended with [`Reason::Shutdown`](socktree_kernel::Reason::Shutdown) if that fails:
+    /// such a process sees no event at all.
     #[must_use]
     pub fn per_connection<A: Actor>(
         self,
@@ -184,9 +188,9 @@ impl<R> TcpServer<R> {
     /// says what it has agreed on. One that fails, or is not over within
     /// [`handshake_timeout`](socktree_tls::CertManagerBuilder::handshake_timeout), is counted by its
     /// kind ([`ServerHandle::failed_handshakes`]) and logged, one line a second at most; the owner
-    /// hears nothing. When
+    /// hears nothing, and the socket is kept for two seconds at most, so that the alert arrives. When
     /// [`max_handshakes`](socktree_tls::CertManagerBuilder::max_handshakes) are under way, a new
-    /// one takes the place of the oldest.
+    /// one takes the place of the oldest; each worker has an equal share of these places.
     ///
     /// While the server runs it has the manager look at its files and dates
     /// ([`CertManager::poll`]), and logs what it finds.
@@ -323,7 +327,7 @@ impl ServerHandle {
     }
 
     /// How many TLS handshakes have failed, by kind: [`TlsError::label`], or `crowded-out` where
-    /// one had to make room for another. Kinds that have not been seen are left out.
+    /// there was no place for one, or it had to make room for another. Kinds that have not been seen are left out.
     pub fn failed_handshakes(&self) -> Vec<(&'static str, u64)> {
         self.shared.handshakes.by_kind()
     }

@@ -95,8 +95,8 @@ pub use crate::error::CertError;
 pub use crate::fault::{Alert, CertificateFault, Detail, TlsError};
 pub use crate::identity::Identity;
 pub use crate::manager::{
-    CertEvent, CertManager, CertManagerBuilder, CertStatus, ClientAuth, NamePolicy, ServeFor,
-    TooManyHandshakes,
+    CertEvent, CertManager, CertManagerBuilder, CertStatus, ClientAuth, HandshakeShare, NamePolicy,
+    ServeFor, TooManyHandshakes,
 };
 pub use crate::provider::Provider;
 pub use crate::roots::Roots;

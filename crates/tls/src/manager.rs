@@ -57,6 +57,13 @@ use crate::{CertError, Identity, Provider, Roots, Versions};
 #[derive(Clone)]
 pub struct CertManager(Arc<Inner>);
 
+/// A part of the handshakes that a manager allows at once; see [`CertManager::share`].
+#[derive(Debug)]
+pub struct HandshakeShare {
+    taken: Arc<AtomicUsize>,
+    limit: usize,
+}
+
 /// Whom a certificate is served to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -353,17 +360,71 @@ impl CertManager {
         let options = &self.0.options;
         let limit = options.max_handshakes;
         let permit = Permit::take(&self.0.handshakes, limit).ok_or(TooManyHandshakes { limit })?;
-        let deadline = now.checked_add(options.handshake_timeout);
-        Ok(TlsSession::server(
-            self.clone(),
-            permit,
-            deadline,
-            options.buffer_limit,
-        ))
+        Ok(self.session_with(permit, now))
     }
 
-    /// Whether both are handles of one manager, and so share certificates and the places for
-    /// handshakes.
+    /// The same, with a place of a share; how many are taken of the others does not matter.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyHandshakes`] if all places of the share are taken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// # let identity = socktree_tls::Identity::from_der([signed.cert.der().to_vec()], signed.signing_key.serialize_der())?;
+    /// use socktree_tls::{CertManager, ServeFor};
+    /// use std::time::Instant;
+    ///
+    /// let certs = CertManager::builder()
+    ///     .identity(ServeFor::Default, identity)
+    ///     .max_handshakes(4)
+    ///     .build()?;
+    /// let (mine, yours) = (certs.share(2), certs.share(2));
+    /// let now = Instant::now();
+    /// let first = certs.session_of(&mine, now)?;
+    /// let second = certs.session_of(&mine, now)?;
+    /// assert!(certs.session_of(&mine, now).is_err());
+    /// assert!(certs.session_of(&yours, now).is_ok());
+    /// # drop((first, second));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn session_of(
+        &self,
+        share: &HandshakeShare,
+        now: Instant,
+    ) -> Result<TlsSession, TooManyHandshakes> {
+        let limit = share.limit;
+        let permit = Permit::take_of(&self.0.handshakes, &share.taken, limit);
+        let permit = permit.ok_or(TooManyHandshakes { limit })?;
+        Ok(self.session_with(permit, now))
+    }
+
+    /// Places for one of so many `parties` that accept connections side by side, such as the
+    /// threads of a server: an equal share of
+    /// [`max_handshakes`](CertManagerBuilder::max_handshakes), and at least one. With a share each
+    /// of them can make room by itself, and none takes the places of another.
+    #[must_use]
+    pub fn share(&self, parties: usize) -> HandshakeShare {
+        HandshakeShare {
+            taken: Arc::default(),
+            limit: self
+                .0
+                .options
+                .max_handshakes
+                .div_ceil(parties.max(1))
+                .max(1),
+        }
+    }
+
+    fn session_with(&self, permit: Permit, now: Instant) -> TlsSession {
+        let options = &self.0.options;
+        let deadline = now.checked_add(options.handshake_timeout);
+        TlsSession::server(self.clone(), permit, deadline, options.buffer_limit)
+    }
+
+    /// Whether both are handles of one manager, and so share certificates and options.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

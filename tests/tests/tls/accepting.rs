@@ -191,7 +191,8 @@ fn a_handshake_has_a_deadline() {
 fn the_oldest_handshake_makes_room() {
     let authority = Authority::new();
     let certs = authority.server().max_handshakes(2).build().unwrap();
-    let served = Served::start(Served::any().tls(&certs), Probe::echo());
+    // One worker, so that all places are its own.
+    let served = Served::start_on(Served::node(1), Served::any().tls(&certs), Probe::echo());
     let stalled: Vec<_> = (0..8).map(|_| connect(served.addr())).collect();
     until("all were accepted", || {
         (served.server.accepted() == 8).then_some(())

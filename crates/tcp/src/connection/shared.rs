@@ -330,6 +330,8 @@ impl Shared {
     pub(crate) fn begin(&self, token: Token) -> Option<Box<MetaExit>> {
         let mut queue = self.queue();
         self.token.store(token.to_bits(), Ordering::Release);
+        // Whoever is told of this looks at what is there.
+        queue.told = false;
         queue.early_exit.take()
     }
 
@@ -414,6 +416,15 @@ impl Shared {
         let mut queue = self.queue();
         queue.told = false;
         (queue.pieces.take(), queue.shut)
+    }
+
+    /// Takes all that there is, and nothing after it: what is written from now on is told so.
+    pub(crate) fn take_last(&self) -> Taken {
+        self.watched.store(false, Ordering::Relaxed);
+        let mut queue = self.queue();
+        queue.told = false;
+        queue.closed = true;
+        queue.pieces.take()
     }
 
     pub(crate) fn count_received(&self, bytes: usize) {

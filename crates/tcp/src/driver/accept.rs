@@ -155,8 +155,8 @@ impl<O: Os> TcpDriver<O> {
             None => None,
             Some(certs) => {
                 let certs = certs.clone();
-                match self.handshake_session(&accepted.server, &certs) {
-                    Some(session) => Some(session),
+                match self.handshake_session(&certs) {
+                    Some(session) => Some((session, certs)),
                     None => return self.turn_away(accepted, owner, life),
                 }
             }
@@ -186,12 +186,12 @@ impl<O: Os> TcpDriver<O> {
                         connection.announce(io);
                         connection.flush(io)
                     }),
-                    Some(session) => {
+                    Some((session, certs)) => {
                         self.with(token, |connection, io| {
                             connection.begin_handshake(io, session, Asked::default());
                             Fate::Lives
                         });
-                        self.handshake_begun(token);
+                        self.handshake_begun(token, &certs);
                     }
                 }
                 if let Some(why) = exit {

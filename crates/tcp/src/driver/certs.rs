@@ -13,6 +13,9 @@ use crate::node::Line;
 /// The least time between two looks, whatever the manager says.
 const NOT_BEFORE: Duration = Duration::from_millis(100);
 
+/// When it is tried again after there was no thread for it.
+const RETRY: Duration = Duration::from_secs(10);
+
 impl<O: Os> TcpDriver<O> {
     /// Has watched files read and dates checked, on a thread of its own: a disk may take its time,
     /// and the loop must not.
@@ -42,8 +45,10 @@ impl<O: Os> TcpDriver<O> {
                 }
             });
         if let Err(error) = started {
-            log::warn!("{alias}: no thread to look at the certificates: {error}");
-            self.certs_polled(listener);
+            log::warn!("{alias}: no thread to look at the certificates now: {error}");
+            if let Some(at) = self.reactor.after(RETRY) {
+                self.reactor.schedule(at, Command::PollCerts(listener));
+            }
         }
     }
 

@@ -1,18 +1,25 @@
 //! TLS handshakes of accepted connections: each has a place among a bounded number.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use socktree_reactor::{Os, Token};
-use socktree_tls::{CertManager, TlsSession};
+use socktree_reactor::{Os, Reactor, Token};
+use socktree_tls::{CertManager, HandshakeShare, TlsSession};
 
-use crate::driver::{Owned, TcpDriver};
+use crate::driver::{Command, Owned, TcpDriver};
 use crate::event::DisconnectReason;
-use crate::server::ServerShared;
 
-/// Connections that began a handshake, the oldest first. Those that are done with it are left in
-/// until there are too many of them.
-pub(super) struct Handshakes {
+/// The handshakes of one worker, by the manager that bounds them. There are as many managers as a
+/// program has sets of certificates, so they are looked through.
+#[derive(Default)]
+pub(super) struct Handshakes(Vec<Places>);
+
+/// This worker's places at one manager. Each worker has its own, so that whoever needs one finds
+/// the oldest among its own connections.
+struct Places {
+    certs: CertManager,
+    share: HandshakeShare,
+    /// Connections that began a handshake, the oldest first. Those that are done with it are left
+    /// in until they come to the front, or there are too many of them.
     begun: VecDeque<Token>,
     sweep_at: usize,
 }
@@ -20,31 +27,59 @@ pub(super) struct Handshakes {
 /// Below this many it is not worth looking who is done.
 const SWEEP_AT_LEAST: usize = 256;
 
-impl Default for Handshakes {
-    fn default() -> Self {
-        Self {
-            begun: VecDeque::new(),
-            sweep_at: SWEEP_AT_LEAST,
+impl Places {
+    fn of<'p>(all: &'p mut Vec<Self>, certs: &CertManager, workers: usize) -> &'p mut Self {
+        let known = all.iter().position(|places| places.certs.is_same(certs));
+        let at = known.unwrap_or_else(|| {
+            // A manager that nobody uses any more is not kept.
+            all.retain(|places| !places.begun.is_empty());
+            all.push(Self {
+                certs: certs.clone(),
+                share: certs.share(workers),
+                begun: VecDeque::new(),
+                sweep_at: SWEEP_AT_LEAST,
+            });
+            all.len() - 1
+        });
+        &mut all[at]
+    }
+
+    /// The oldest that is still under way, and is not from now on.
+    fn oldest<O: Os>(&mut self, reactor: &Reactor<O, Owned, Command<O>>) -> Option<Token> {
+        while let Some(token) = self.begun.pop_front() {
+            if is_handshaking(reactor, token) {
+                return Some(token);
+            }
         }
+        None
+    }
+
+    fn sweep<O: Os>(&mut self, reactor: &Reactor<O, Owned, Command<O>>) {
+        self.begun.retain(|token| is_handshaking(reactor, *token));
+        // Twice as many as are left, so that each is looked at a bounded number of times.
+        self.sweep_at = SWEEP_AT_LEAST.max(2 * self.begun.len());
+        self.begun.shrink_to(self.sweep_at);
     }
 }
 
+fn is_handshaking<O: Os>(reactor: &Reactor<O, Owned, Command<O>>, token: Token) -> bool {
+    matches!(reactor.data(token), Some(Owned::Connection(c)) if c.is_handshaking())
+}
+
 impl<O: Os> TcpDriver<O> {
-    /// A session for a new connection of the server. When too many handshakes are under way the
-    /// oldest of this worker makes room: an honest client needs a few round trips, so the one that
-    /// has waited longest is the one that stalls. Servers that share their certificates share the
-    /// places too, so it may be another's: else a flood on one would keep everybody off the other.
-    pub(super) fn handshake_session(
-        &mut self,
-        server: &Arc<ServerShared>,
-        certs: &CertManager,
-    ) -> Option<TlsSession> {
+    /// A session for a new connection. When too many handshakes are under way the oldest of this
+    /// worker makes room: an honest client needs a few round trips, so the one that has waited
+    /// longest is the one that stalls.
+    pub(super) fn handshake_session(&mut self, certs: &CertManager) -> Option<TlsSession> {
+        let now = self.reactor.now();
+        let workers = self.workers();
         loop {
-            match certs.session(self.reactor.now()) {
+            let places = Places::of(&mut self.handshakes.0, certs, workers);
+            match certs.session_of(&places.share, now) {
                 Ok(session) => return Some(session),
                 Err(too_many) => {
-                    let Some(oldest) = self.oldest_handshake(certs) else {
-                        log::debug!("{}: {too_many}", server.alias());
+                    let Some(oldest) = places.oldest(&self.reactor) else {
+                        log::debug!("{too_many}");
                         return None;
                     };
                     if let Some(Owned::Connection(connection)) = self.reactor.data(oldest)
@@ -59,33 +94,12 @@ impl<O: Os> TcpDriver<O> {
         }
     }
 
-    fn oldest_handshake(&mut self, certs: &CertManager) -> Option<Token> {
-        let reactor = &mut self.reactor;
-        let begun = &mut self.handshakes.begun;
-        let is_one = |token: &Token| match reactor.data(*token) {
-            Some(Owned::Connection(connection)) if connection.is_handshaking() => {
-                let its = connection.shared.group().server.as_ref();
-                its.and_then(|its| its.certs())
-                    .is_some_and(|its| its.is_same(certs))
-            }
-            _ => false,
-        };
-        let place = begun.iter().position(is_one)?;
-        begun.remove(place)
-    }
-
-    pub(super) fn handshake_begun(&mut self, token: Token) {
-        self.handshakes.begun.push_back(token);
-        if self.handshakes.begun.len() < self.handshakes.sweep_at {
-            return;
+    pub(super) fn handshake_begun(&mut self, token: Token, certs: &CertManager) {
+        let workers = self.workers();
+        let places = Places::of(&mut self.handshakes.0, certs, workers);
+        places.begun.push_back(token);
+        if places.begun.len() >= places.sweep_at {
+            places.sweep(&self.reactor);
         }
-        let reactor = &self.reactor;
-        self.handshakes.begun.retain(|token| {
-            matches!(reactor.data(*token), Some(Owned::Connection(c)) if c.is_handshaking())
-        });
-        // Twice as many as are left, so that each is looked at a bounded number of times.
-        let left = self.handshakes.begun.len();
-        self.handshakes.sweep_at = SWEEP_AT_LEAST.max(2 * left);
-        self.handshakes.begun.shrink_to(self.handshakes.sweep_at);
     }
 }

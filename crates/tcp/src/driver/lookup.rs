@@ -105,6 +105,7 @@ impl<O: Os> TcpDriver<O> {
             return;
         };
         let shared = connecting.shared();
+        shared.look();
         let reason = if let Some(why) = shared.take_early_exit() {
             end_of_attempt(&why)
         } else if shared.is_given_up() {

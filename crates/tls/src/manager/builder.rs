@@ -139,7 +139,8 @@ impl CertManagerBuilder {
     }
 
     /// Sets how many handshakes may be under way at once. One more is refused by
-    /// [`CertManager::session`].
+    /// [`CertManager::session`]; those who accept side by side may have a
+    /// [`share`](CertManager::share) each.
     pub fn max_handshakes(mut self, most: usize) -> Self {
         self.options.max_handshakes = most;
         self

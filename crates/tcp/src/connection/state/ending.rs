@@ -145,7 +145,7 @@ impl Connection {
             Phase::Lingering => return Fate::Lives,
             Phase::Open | Phase::Closing => {}
         }
-        let (taken, _shut) = self.shared.take();
+        let taken = self.shared.take_last();
         let nothing_new = matches!(taken, Taken::Nothing);
         if let Err(failed) = self.send(io, taken) {
             return Fate::ends(failed);

@@ -18,8 +18,11 @@ use socktree_tls::{PeerEnd, TlsError, TlsSession};
 
 use super::writing::{MAX_SLICES, drop_front};
 use super::{Buffers, Connection, Fate, Hold, Phase};
-use crate::connection::Taken;
+use crate::connection::{Shared, Taken};
 use crate::event::DisconnectReason;
+
+/// As much ciphertext as is decrypted for one connection before processes get to run.
+const TURN: usize = 16 << 10;
 
 /// The session of a connection, and what its handshake leads to.
 pub(super) struct Secure {
@@ -93,6 +96,50 @@ impl Secure {
         Ok(())
     }
 
+    /// Encrypts and hands over as much as session and system take of the pieces and of the newest,
+    /// which are left behind the others. Returns whether the system took anything.
+    fn hand_over<O: Os, C>(
+        &mut self,
+        shared: &Shared,
+        io: &mut SourceIo<'_, O, C>,
+        newest: Taken,
+        pieces: &mut VecDeque<Bytes>,
+    ) -> Result<bool, DisconnectReason> {
+        match newest {
+            Taken::Nothing => {}
+            // The usual case: one answer, and nothing before it.
+            Taken::One(mut piece) if pieces.is_empty() => {
+                self.encrypt(&mut piece)?;
+                if !piece.is_empty() {
+                    pieces.push_back(piece);
+                }
+            }
+            Taken::One(piece) => pieces.push_back(piece),
+            Taken::Several(newest) if pieces.is_empty() => *pieces = newest,
+            Taken::Several(newest) => pieces.extend(newest),
+        }
+        let mut progress = false;
+        loop {
+            self.encrypt_all(pieces)?;
+            let output = self.session.output();
+            let len = output.len();
+            if len == 0 {
+                return Ok(progress);
+            }
+            let wrote = io.write(output);
+            match wrote.map_err(|error| DisconnectReason::from_io(&error))? {
+                WriteOutcome::WouldBlock => return Ok(progress),
+                WriteOutcome::Written(n) => {
+                    progress |= n > 0;
+                    shared.count_sent(self.sent(n));
+                    if n < len {
+                        return Ok(progress);
+                    }
+                }
+            }
+        }
+    }
+
     /// Says that the system has taken `n` bytes of output, and how much plaintext was in them.
     fn sent(&mut self, n: usize) -> usize {
         self.session.sent(n);
@@ -143,6 +190,10 @@ impl Connection {
         if let Some(secure) = &mut self.secure {
             if secure.asked.by.is_some_and(|by| by <= now) {
                 return Fate::ends(DisconnectReason::ConnectTimeout);
+            }
+            let stall = self.pressure.as_ref().and_then(|p| p.write_stall);
+            if stall.is_some_and(|at| at <= now) {
+                return Fate::resets(DisconnectReason::WriteTimeout);
             }
             if let Err(error) = secure.session.handle_timeout(now) {
                 return Fate::ends(failed(error));
@@ -210,7 +261,8 @@ impl Connection {
             let room = secure.session.room().min(sealed.len());
             match io.read(&mut sealed[..room]) {
                 Ok(ReadOutcome::Data(n)) => {
-                    full = n == room;
+                    // Decrypting costs more than reading: this much is a turn's worth.
+                    full = n == room || n >= TURN;
                     secure.session.receive(&mut sealed[..n], plain)
                 }
                 Ok(ReadOutcome::Eof) => return self.sealed_eof(io),
@@ -317,10 +369,14 @@ impl Connection {
         if self.shared.is_given_up() {
             return Fate::ends(DisconnectReason::Closed);
         }
-        match self.seal(io, Taken::Nothing) {
-            Ok(()) => Fate::Lives,
-            Err(reason) => Fate::ends(reason),
+        if self.seal(io, Taken::Nothing).is_err()
+            && let Some(secure) = &mut self.secure
+        {
+            // What the peer has said before it went away, an alert perhaps, is still to be read,
+            // and so is its end.
+            secure.cut();
         }
+        Fate::Lives
     }
 
     /// Encrypts and hands over the one answer that there is.
@@ -363,15 +419,18 @@ impl Connection {
         io: &mut SourceIo<'_, O, C>,
         taken: Taken,
     ) -> Result<(), DisconnectReason> {
-        let Some(mut secure) = self.secure.take() else {
+        // Borrowed where it is: whatever happens in here, a connection with TLS never becomes one
+        // without.
+        let Some(secure) = &mut self.secure else {
             return Ok(());
         };
+        if secure.cut {
+            return Ok(());
+        }
         let waiting = self.pressure.as_mut().map(|p| &mut p.sending);
         let mut pieces = waiting.map(std::mem::take).unwrap_or_default();
-        let result = self.seal_with(&mut secure, io, taken, &mut pieces);
+        let progress = secure.hand_over(&self.shared, io, taken, &mut pieces)?;
         let waits = !pieces.is_empty() || secure.has_output();
-        self.secure = Some(secure);
-        let progress = result?;
         if waits {
             self.pressure().sending = pieces;
             self.blocked(io, progress);
@@ -379,49 +438,6 @@ impl Connection {
             self.unblocked(io);
         }
         Ok(())
-    }
-
-    /// Returns whether the system took anything.
-    fn seal_with<O: Os, C>(
-        &self,
-        secure: &mut Secure,
-        io: &mut SourceIo<'_, O, C>,
-        taken: Taken,
-        pieces: &mut VecDeque<Bytes>,
-    ) -> Result<bool, DisconnectReason> {
-        match taken {
-            Taken::Nothing => {}
-            // The usual case: one answer, and nothing before it.
-            Taken::One(mut piece) if pieces.is_empty() => {
-                secure.encrypt(&mut piece)?;
-                if !piece.is_empty() {
-                    pieces.push_back(piece);
-                }
-            }
-            Taken::One(piece) => pieces.push_back(piece),
-            Taken::Several(newest) if pieces.is_empty() => *pieces = newest,
-            Taken::Several(newest) => pieces.extend(newest),
-        }
-        let mut progress = false;
-        loop {
-            secure.encrypt_all(pieces)?;
-            let output = secure.session.output();
-            let len = output.len();
-            if len == 0 {
-                return Ok(progress);
-            }
-            let wrote = io.write(output);
-            match wrote.map_err(|error| DisconnectReason::from_io(&error))? {
-                WriteOutcome::WouldBlock => return Ok(progress),
-                WriteOutcome::Written(n) => {
-                    progress |= n > 0;
-                    self.shared.count_sent(secure.sent(n));
-                    if n < len {
-                        return Ok(progress);
-                    }
-                }
-            }
-        }
     }
 
     /// Tells the peer that this was all, before the socket says so. False if that has to wait.

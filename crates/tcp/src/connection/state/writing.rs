@@ -147,7 +147,7 @@ impl Connection {
         let pressure = self.pressure();
         pressure.sending = VecDeque::new();
         pressure.write_stall = None;
-        pressure.linger = until;
+        pressure.linger = pressure.linger.or(until);
         pressure.broken.get_or_insert(reason);
         self.rearm(io);
         self.release_reads(io, Hold::WRITES);

@@ -1,0 +1,185 @@
+//! What a review has found, each with what it looked like.
+
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rcgen::{CertificateParams, KeyPair, SanType};
+use socktree::tls::PeerEnd;
+use socktree::{CertManager, DisconnectReason, Identity, Reason, ServeFor, TcpEvent, Written};
+use socktree_tests::{
+    Ask, Authority, Probe, Random, Served, TlsPeer, connect, connect_small, read_to_end, until,
+};
+
+/// Bytes of a user's whose drop panics.
+struct Bomb(Vec<u8>);
+
+impl AsRef<[u8]> for Bomb {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(thread::panicking(), "a drop that panics");
+    }
+}
+
+/// The session was lost in the panic, and the connection went on without TLS: in the clear.
+#[test]
+fn after_a_panic_nothing_goes_out_in_the_clear() {
+    const SECRET: &[u8] = b"THE SECRET IN CLEAR";
+    let authority = Authority::new();
+    let served = Served::start(Served::any().tls(&authority.certs()), Probe::new());
+    let peer = TlsPeer::connect(served.addr(), &authority.client()).expect("a right client");
+    let conn = served.watch.connect();
+    let writer = conn.clone();
+    // In one go, so that they leave together.
+    served.parent.ask(move |_| {
+        writer.write(Bytes::from_owner(Bomb(vec![1; 5000])));
+        writer.write(vec![2; 5000]);
+    });
+    conn.write(SECRET);
+    let (bytes, cut) = read_to_end(&peer.stream);
+    assert!(cut.is_some(), "a hole in the stream is no end in order");
+    assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET));
+    let reason = served.watch.ended();
+    assert!(matches!(reason, DisconnectReason::Aborted), "{reason:?}");
+    assert_eq!(conn.write("more"), Written::Ended);
+    served.finish();
+}
+
+/// Those who stall had driven all places to one worker, and the others turned honest clients away.
+#[test]
+fn every_worker_keeps_places_of_its_own() {
+    for workers in [1, 2, 4] {
+        let authority = Authority::new();
+        let certs = authority.server().max_handshakes(32).build().unwrap();
+        let (parent, watch) = Probe::new();
+        let ear = watch.ear();
+        let server = Served::any().tls(&certs).per_connection(move |_| {
+            ear.probe().on(|_, event| match event {
+                TcpEvent::Disconnect { .. } => Err(Reason::Normal),
+                _ => Ok(()),
+            })
+        });
+        let served = Served::start_on(Served::node(workers), server, (parent, watch));
+        let client = authority.client();
+        let mut random = Random::new(7);
+        let mut stalled: Vec<_> = (0..64).map(|_| connect(served.addr())).collect();
+        for n in 0..200 {
+            let honest = TlsPeer::connect(served.addr(), &client);
+            assert!(
+                honest.is_ok(),
+                "client {n} of {workers} workers: {honest:?}"
+            );
+            stalled.extend((0..=random.below(3)).map(|_| connect(served.addr())));
+            if stalled.len() > 300 {
+                stalled.drain(..200);
+            }
+        }
+        assert_eq!(served.server.refused(), 0);
+        drop(stalled);
+        served.settle();
+    }
+}
+
+/// A flight that the peer does not take kept the loop turning until the handshake's deadline.
+#[test]
+fn a_flight_that_is_not_taken_ends_at_the_write_timeout() {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    for n in 0..400 {
+        let name = format!("{}{n}.example.org", "a".repeat(50));
+        let name = SanType::DnsName(name.try_into().unwrap());
+        params.subject_alt_names.push(name);
+    }
+    let certificate = params.self_signed(&key).unwrap();
+    // Megabytes, which no socket's buffer takes at once.
+    let chain = vec![certificate.der().to_vec(); 500];
+    let identity = Identity::from_der(chain, key.serialize_der()).unwrap();
+    let certs = CertManager::builder()
+        .identity(ServeFor::Default, identity)
+        .handshake_timeout(Duration::from_secs(60));
+    let certs = certs.build().unwrap();
+    let server = Served::any()
+        .tls(&certs)
+        .write_timeout(Duration::from_millis(100));
+    let served = Served::start(server, Probe::new());
+    let mut stream = connect_small(served.addr());
+    let client = Authority::new().client();
+    let hello = client.session("localhost", std::time::Instant::now());
+    stream.write_all(hello.unwrap().output()).unwrap();
+    until("it is there", || {
+        (served.server.accepted() == 1).then_some(())
+    });
+    until("it gives up", || {
+        (served.server.connections() == 0).then_some(())
+    });
+    assert_eq!(served.server.failed_handshakes(), [("abandoned", 1)]);
+    served.finish();
+}
+
+/// Between the last look at the queue and the end, a writer was told `Queued` for bytes that never
+/// left, and the peer was told that nothing was missing.
+#[test]
+fn what_is_queued_before_an_end_in_order_arrives() {
+    for tls in [true, false] {
+        for round in 0..40 {
+            let authority = Authority::new();
+            let server = if tls {
+                Served::any().tls(&authority.certs())
+            } else {
+                Served::any()
+            };
+            let served = Served::start(server, Probe::new());
+            let stream = connect(served.addr());
+            let mut peer = tls.then(|| {
+                let session = authority
+                    .client()
+                    .session("localhost", std::time::Instant::now());
+                let peer = TlsPeer::over(stream.try_clone().unwrap(), session.unwrap());
+                peer.shaken().expect("a right client")
+            });
+            let conn = served.watch.connect();
+            let writer = thread::spawn({
+                let conn = conn.clone();
+                move || {
+                    let mut queued = 0;
+                    while conn.write(&b"x"[..]) != Written::Ended {
+                        queued += 1;
+                        thread::yield_now();
+                    }
+                    queued
+                }
+            });
+            until("some is written", || {
+                (conn.bytes_out() > round).then_some(())
+            });
+            if round % 2 == 0 {
+                served
+                    .parent
+                    .ask(move |ctx| ctx.exit(&conn, Reason::Normal));
+            } else {
+                served.parent.tell(|_| Err(Reason::Normal));
+            }
+            let (arrived, in_order) = match &mut peer {
+                Some(peer) => {
+                    let (bytes, end) = peer.read_to_end();
+                    (bytes.len(), end == Ok(PeerEnd::Closed))
+                }
+                None => {
+                    let (bytes, cut) = read_to_end(&stream);
+                    (bytes.len(), cut.is_none())
+                }
+            };
+            let queued: usize = writer.join().expect("it writes to the end");
+            assert!(
+                !in_order || arrived == queued,
+                "{arrived} of {queued} bytes arrived, TLS {tls}, round {round}"
+            );
+        }
+    }
+}
