@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::actor::Actor;
 use crate::error::CallError;
-use crate::guard::caught;
+use crate::guard::{caught, contain};
 use crate::mailbox::Signal;
 use crate::message::{Receipt, Sink as _, Source};
 use crate::process::{AnyProcess, Process};
@@ -266,8 +266,8 @@ pub struct RequestRef(pub(crate) TimerRef);
 
 /// A request that is under way: what is to be made of its answer.
 ///
-/// The timer of its deadline is its entry in its process's books. Whoever strikes that off, the
-/// answer, the deadline, a cancel or the process's end, decides how the request ends.
+/// The answer or the deadline, whichever takes what is open, decides how the request ends, unless a
+/// cancel or the process's end has struck the timer of its deadline off before.
 pub(crate) struct Pending<A: Actor, R, F> {
     process: Weak<Process<A>>,
     open: Mutex<Option<(TimerRef, F)>>,
@@ -325,19 +325,24 @@ where
     F: FnOnce(Result<R, CallError>) -> A::Msg + Send,
 {
     fn answer(&self, answer: Result<R, CallError>) -> Option<Result<R, CallError>> {
-        let timer = lock(&self.open).as_ref().map(|(timer, _)| *timer);
-        let (Some(timer), Some(process)) = (timer, self.process.upgrade()) else {
+        // The answer and the deadline may come at once: who takes this is the one. Not the note of
+        // the timer: the other would find it struck off, and close the request under our hands.
+        let open = lock(&self.open).take();
+        let Some((timer, then)) = open else {
+            return Some(answer);
+        };
+        let process = self.process.upgrade();
+        let noted = process.and_then(|process| {
+            let at = process.core_ref().disown_timer(timer)?;
+            Some((process, at))
+        });
+        let Some((process, at)) = noted else {
+            // It was cancelled, or its process has ended: nobody asks any more.
+            contain("a request that was given up", || drop(then));
             return Some(answer);
         };
         let core = process.core_ref();
-        let Some(at) = core.disown_timer(timer) else {
-            return Some(answer);
-        };
-        let open = lock(&self.open).take();
         core.worker.cancel_timer(at, timer.serial);
-        let Some((_, then)) = open else {
-            return Some(answer);
-        };
         // The user's code, on a thread that is perhaps not its process's: no lock is held, and
         // what it breaks is its own process alone.
         match caught(|| Ok(then(answer))) {
