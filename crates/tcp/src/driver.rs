@@ -131,10 +131,13 @@ impl<O: Os> TcpDriver<O> {
     /// A panic has left a connection in the middle of something: in the drop of somebody's bytes,
     /// say, where user code runs on this thread. What it was about to hand over is lost, so it must
     /// not go on as if nothing were.
-    #[cold]
-    fn after_panic(&mut self, token: Token) {
-        self.stepping = None;
-        self.apply(token, Fate::resets(DisconnectReason::Aborted));
+    ///
+    /// Asked before anything else is done with a connection, as that would take the mark away.
+    #[inline]
+    fn recover(&mut self) {
+        if let Some(token) = self.stepping.take() {
+            self.apply(token, Fate::resets(DisconnectReason::Aborted));
+        }
     }
 
     /// Reads from the next source, if reading is what comes next; true if the processes should run
@@ -431,9 +434,7 @@ fn touch(touched: &mut Vec<Token>, token: Token, connection: &mut Connection) {
 
 impl<O: Os> Driver for TcpDriver<O> {
     fn turn(&mut self, wait: Wait, may_sleep: &dyn Fn() -> bool) {
-        if let Some(token) = self.stepping {
-            self.after_panic(token);
-        }
+        self.recover();
         if !mem::take(&mut self.in_turn) {
             let until = match wait {
                 Wait::No => Some(self.reactor.now()),
@@ -473,6 +474,7 @@ impl<O: Os> Driver for TcpDriver<O> {
     }
 
     fn flush(&mut self) {
+        self.recover();
         // What is touched while this runs belongs to the next flush; what a panic has left of the
         // last one, to this.
         if self.flushing.is_empty() {

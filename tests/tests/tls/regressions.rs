@@ -183,3 +183,55 @@ fn what_is_queued_before_an_end_in_order_arrives() {
         }
     }
 }
+
+/// A panic in the middle of several flushes: the next flush took away the mark of the connection
+/// that it had left broken, which then went on with a hole in its stream.
+#[test]
+fn every_connection_that_a_panic_has_broken_ends() {
+    let (probe, watch) = Probe::new();
+    let probe = probe.on(|_, event| {
+        if let TcpEvent::Data { conn, data } = event {
+            if data == "bomb" {
+                conn.write(Bytes::from_owner(Bomb(vec![1; 5000])));
+                conn.write(vec![2; 5000]);
+            } else {
+                conn.write(data.clone());
+            }
+        }
+        Ok(())
+    });
+    // Nobody takes over while the owner is held, so that all of them are served in one turn.
+    let node = socktree::node("tests@localhost")
+        .workers(1)
+        .stuck_after(None);
+    let node = node.start().expect("a node");
+    let served = Served::start_on(node, Served::any(), (probe, watch));
+    let streams: Vec<_> = (0..6).map(|_| connect(served.addr())).collect();
+    for _ in &streams {
+        served.watch.connect();
+    }
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let (holds, is_held) = std::sync::mpsc::channel();
+    served.parent.tell(move |_| {
+        holds.send(())?;
+        let _released = held.recv();
+        Ok(())
+    });
+    is_held.recv().expect("the owner is there");
+    for (n, mut stream) in streams.iter().enumerate() {
+        stream
+            .write_all(if n % 2 == 0 { b"bomb" } else { b"fine" })
+            .unwrap();
+    }
+    drop(hold);
+    for (n, stream) in streams.iter().enumerate() {
+        if n % 2 == 0 {
+            assert!(read_to_end(stream).1.is_some(), "{n} went on");
+        } else {
+            assert_eq!(socktree_tests::receive(stream, 4), b"fine");
+        }
+    }
+    drop(streams);
+    until("all are over", || served.watch.all_over().then_some(()));
+    served.finish();
+}

@@ -28,11 +28,19 @@ struct Places {
 const SWEEP_AT_LEAST: usize = 256;
 
 impl Places {
-    fn of<'p>(all: &'p mut Vec<Self>, certs: &CertManager, workers: usize) -> &'p mut Self {
+    fn of<'p, O: Os>(
+        all: &'p mut Vec<Self>,
+        certs: &CertManager,
+        workers: usize,
+        reactor: &Reactor<O, Owned, Command<O>>,
+    ) -> &'p mut Self {
         let known = all.iter().position(|places| places.certs.is_same(certs));
         let at = known.unwrap_or_else(|| {
-            // A manager that nobody uses any more is not kept.
-            all.retain(|places| !places.begun.is_empty());
+            // A manager that nobody uses any more is not kept, and its keys with it.
+            all.retain_mut(|places| {
+                places.sweep(reactor);
+                !places.begun.is_empty()
+            });
             all.push(Self {
                 certs: certs.clone(),
                 share: certs.share(workers),
@@ -74,7 +82,7 @@ impl<O: Os> TcpDriver<O> {
         let now = self.reactor.now();
         let workers = self.workers();
         loop {
-            let places = Places::of(&mut self.handshakes.0, certs, workers);
+            let places = Places::of(&mut self.handshakes.0, certs, workers, &self.reactor);
             match certs.session_of(&places.share, now) {
                 Ok(session) => return Some(session),
                 Err(too_many) => {
@@ -96,7 +104,7 @@ impl<O: Os> TcpDriver<O> {
 
     pub(super) fn handshake_begun(&mut self, token: Token, certs: &CertManager) {
         let workers = self.workers();
-        let places = Places::of(&mut self.handshakes.0, certs, workers);
+        let places = Places::of(&mut self.handshakes.0, certs, workers, &self.reactor);
         places.begun.push_back(token);
         if places.begun.len() >= places.sweep_at {
             places.sweep(&self.reactor);
