@@ -454,13 +454,13 @@ impl Shared {
         self.paused.load(Ordering::Acquire)
     }
 
-    /// Nothing can be written any more; what waited is dropped.
-    pub(crate) fn close(&self) {
+    /// Nothing can be written any more. What waited is to be dropped when everyone has been told:
+    /// it may be a user's, whose drop panics.
+    #[must_use = "dropping it may panic"]
+    pub(crate) fn close(&self) -> Taken {
         let mut queue = self.queue();
         queue.closed = true;
-        let dropped = queue.pieces.take();
-        drop(queue);
-        drop(dropped);
+        queue.pieces.take()
     }
 }
 

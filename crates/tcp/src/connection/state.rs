@@ -236,7 +236,7 @@ impl Connection {
         let Some(life) = self.life.take() else {
             return;
         };
-        self.shared.close();
+        let _dropped_last = self.shared.close();
         let exit = reason.to_exit();
         let conn = self.conn();
         let event = if failed_to_connect {
@@ -252,7 +252,7 @@ impl Connection {
 
     /// Ends the meta-process without a word, for a connection nobody was promised.
     pub(crate) fn end_silently(&mut self, reason: &DisconnectReason) {
-        self.shared.close();
+        let _dropped_last = self.shared.close();
         if let Some(life) = self.life.take() {
             life.end(&reason.to_exit());
         }

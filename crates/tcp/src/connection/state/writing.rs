@@ -140,7 +140,7 @@ impl Connection {
         if self.phase != Phase::Open || self.eof {
             return Fate::ends(reason);
         }
-        self.shared.close();
+        let _dropped_last = self.shared.close();
         self.shared.set_blocked(false);
         let linger = self.options().linger;
         let until = self.shared.group().scope.now().checked_add(linger);
