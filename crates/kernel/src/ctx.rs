@@ -173,9 +173,8 @@ impl<'a, A: Actor> Ctx<'a, A> {
         to: impl Into<Target>,
         message: T,
     ) -> Result<(), SendError<T>> {
-        let core = self.process.core_ref();
-        core.node
-            .send_with(self.source(), &to.into(), message, core.send_priority)
+        let priority = self.process.core_ref().send_priority;
+        self.send_with_priority(to, message, priority)
     }
 
     /// Sends to a typed address: no lookup, no box, and wrong types do not compile.
@@ -188,10 +187,11 @@ impl<'a, A: Actor> Ctx<'a, A> {
         to: &Address<M>,
         message: impl Into<M>,
     ) -> Result<(), SendError<M>> {
-        match self.process.core_ref().send_priority {
+        let sent = match self.process.core_ref().send_priority {
             Priority::Normal => to.send_from(self.source(), message.into()),
             priority => to.send_from_with(self.source(), message.into(), priority),
-        }
+        };
+        self.counted(sent)
     }
 
     /// As [`send`](Self::send), ahead of what has a lower priority. A meta-process takes all in
@@ -207,7 +207,7 @@ impl<'a, A: Actor> Ctx<'a, A> {
         priority: Priority,
     ) -> Result<(), SendError<T>> {
         let node = &self.process.core_ref().node;
-        node.send_with(self.source(), &to.into(), message, priority)
+        self.counted(node.send_with(self.source(), &to.into(), message, priority))
     }
 
     /// As [`send_to`](Self::send_to), ahead of what has a lower priority.
@@ -221,7 +221,26 @@ impl<'a, A: Actor> Ctx<'a, A> {
         message: impl Into<M>,
         priority: Priority,
     ) -> Result<(), SendError<M>> {
-        to.send_from_with(self.source(), message.into(), priority)
+        self.counted(to.send_from_with(self.source(), message.into(), priority))
+    }
+
+    /// Counts a message that was taken.
+    #[inline]
+    fn counted<E>(&self, sent: Result<(), E>) -> Result<(), E> {
+        // Spelt out: what was taken is then not moved as if it might have been refused.
+        match sent {
+            Ok(()) => {
+                self.count_sent(1);
+                Ok(())
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Counts messages of this process's that were taken.
+    #[inline]
+    pub(crate) fn count_sent(&self, messages: u64) {
+        self.process.core_ref().meter.count_sent(messages);
     }
 
     // Processes.

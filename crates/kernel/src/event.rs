@@ -549,7 +549,9 @@ impl<A: Actor> Ctx<'_, A> {
         value: T,
     ) -> Delivered {
         let from = Source::Process(self.pid());
-        publisher.topic.publish(from, value)
+        let delivered = publisher.topic.publish(from, value);
+        self.count_sent(delivered.reached as u64);
+        delivered
     }
 
     /// Subscribes to an event by a [link](Self::link): when it ends, this process gets an exit

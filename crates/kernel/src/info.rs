@@ -25,9 +25,6 @@ pub enum ProcessState {
 }
 
 /// A snapshot of one process.
-///
-/// How long its handlers ran, and how many messages it sent, is not in it: both would cost every
-/// message something.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ProcessInfo {
@@ -47,6 +44,21 @@ pub struct ProcessInfo {
     pub messages_in: u64,
     /// Messages that its handler has returned from.
     pub handled: u64,
+    /// Messages that it has sent through its [`Ctx`](crate::Ctx) and that were taken: by a send, a call
+    /// or a request, each value that it [published](crate::Ctx::publish) as often as it reached a
+    /// subscriber, and what a [`Pool`](crate::Pool) handed on.
+    ///
+    /// Not what was refused, signals, replies, what its timers and its meta-processes sent, nor what
+    /// was sent through a typed [`Address`](crate::Address) or a [`Node`](crate::Node), which do not
+    /// know the sender.
+    pub messages_out: u64,
+    /// How long its callbacks have run so far, `init`, `terminate` and the one that runs now included;
+    /// `None` unless the node [measures it](crate::NodeBuilder::measure_running_time).
+    ///
+    /// It is the time that has passed, by the real clock: what a callback waits for counts, be it a
+    /// lock, an answer, or something [blocking](crate::Ctx::blocking). The `init` of a process that is
+    /// spawned in a callback counts for both. Looking into the mailbox in between counts as well.
+    pub running_time: Option<Duration>,
     /// Meta-processes that end with it.
     pub metas: usize,
     /// Addresses beside its number and its name.
@@ -94,7 +106,7 @@ impl ProcessInfo {
     /// The same as text, without what is long.
     pub(crate) fn items(&self) -> Inspection {
         let name = self.name.as_ref();
-        vec![
+        let mut items = vec![
             (
                 "process",
                 name.map_or_else(|| self.pid.to_string(), |n| n.as_str().into()),
@@ -103,8 +115,12 @@ impl ProcessInfo {
             ("worker", self.worker.index().to_string()),
             ("mailbox", self.mailbox.to_string()),
             ("messages in", self.messages_in.to_string()),
+            ("messages out", self.messages_out.to_string()),
             ("metas", self.metas.to_string()),
-        ]
+        ];
+        let ran = self.running_time;
+        items.extend(ran.map(|ran| ("running time", format!("{ran:?}"))));
+        items
     }
 }
 

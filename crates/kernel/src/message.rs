@@ -335,8 +335,9 @@ impl<M: Send + 'static> Address<M> {
     #[inline]
     pub(crate) fn send_from(&self, from: Source, message: M) -> Result<(), SendError<M>> {
         match self.sink.deliver(from, Receipt::NONE, message) {
+            Ok(()) => Ok(()),
             Err(SendError::Full(message)) => self.sink.divert(from, message),
-            sent => sent,
+            Err(refused) => Err(refused),
         }
     }
 
@@ -347,8 +348,9 @@ impl<M: Send + 'static> Address<M> {
         priority: Priority,
     ) -> Result<(), SendError<M>> {
         match self.sink.deliver_with(from, priority, message) {
+            Ok(()) => Ok(()),
             Err(SendError::Full(message)) => self.sink.divert(from, message),
-            sent => sent,
+            Err(refused) => Err(refused),
         }
     }
 

@@ -164,7 +164,7 @@ impl<A: Actor> Pool<A> {
         })
     }
 
-    fn forward(&mut self, from: Source, mut message: A::Msg) {
+    fn forward(&mut self, ctx: &Ctx<'_, Self>, from: Source, mut message: A::Msg) {
         for _ in 0..self.turn.len() {
             self.turn.rotate_left(1);
             let last = self.turn.back();
@@ -175,6 +175,7 @@ impl<A: Actor> Pool<A> {
             match worker.send_from(from, message) {
                 Ok(()) => {
                     self.counts.forwarded += 1;
+                    ctx.count_sent(1);
                     return;
                 }
                 Err(refused) => message = refused.into_message(),
@@ -258,7 +259,7 @@ impl<A: Actor> Actor for Pool<A> {
 
     fn handle(&mut self, ctx: &mut Ctx<'_, Self>, from: Source, message: Self::Msg) -> Flow {
         match message {
-            PoolMsg::Work(message) => self.forward(from, message),
+            PoolMsg::Work(message) => self.forward(ctx, from, message),
             PoolMsg::Resize(ResizePool { size, reply }) => {
                 self.resize(ctx, size)?;
                 reply.send(self.failed.take().map_or(Ok(()), Err));

@@ -1,6 +1,7 @@
 //! One process: its mailbox, its actor, and what happens between spawn and end.
 
 mod core;
+mod meter;
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::VecDeque;
@@ -205,6 +206,13 @@ impl<A: Actor> Process<A> {
     /// After an error the process may still be in the tables, until its meta-processes have ended.
     /// A parent that waits for the outcome is told by the outcome alone.
     pub(crate) fn init(&self, turn: Option<&Turn<'_>>, whom: InitFor) -> Result<(), Reason> {
+        let is_timed = self.core.begin_run();
+        let flow = self.init_now(turn, whom);
+        self.core.end_run(is_timed);
+        flow
+    }
+
+    fn init_now(&self, turn: Option<&Turn<'_>>, whom: InitFor) -> Result<(), Reason> {
         let _inside = count_as_handler();
         let mut cell = lock(&self.cell);
         let flow = caught(|| {
@@ -425,6 +433,35 @@ impl<A: Actor> Process<A> {
         node.one_ended();
     }
 
+    #[inline(always)]
+    fn run_now(&self, turn: &Turn<'_>) -> After {
+        let mut cell = lock(&self.cell);
+        if let Stage::Ending(reason) = &cell.stage {
+            let reason = reason.clone();
+            self.finish(cell, &reason, Some(turn));
+            return After::Rest;
+        }
+        if self.core.own_thread {
+            turn.take_thread();
+        }
+        if let Stage::NeedsInit(_) = cell.stage
+            && let Stage::NeedsInit(whom) = std::mem::replace(&mut cell.stage, Stage::Serves)
+        {
+            drop(cell);
+            // A failure ends the process here and now, and is told to whoever waits or watches.
+            return match self.init_now(Some(turn), whom) {
+                Ok(()) | Err(_) => After::Rest,
+            };
+        }
+        match caught(|| self.serve(&mut cell, turn)) {
+            Ok(after) => after,
+            Err(reason) => {
+                self.begin_end(cell, reason, true, Some(turn));
+                After::Rest
+            }
+        }
+    }
+
     fn log_end(&self, level: log::Level, reason: &Reason) {
         let (pid, behaviour) = (self.core.pid, type_name::<A>());
         // An error's text is user code too.
@@ -443,31 +480,10 @@ impl<A: Actor> AnyProcess for Process<A> {
     }
 
     fn run(&self, turn: &Turn<'_>) -> After {
-        let mut cell = lock(&self.cell);
-        if let Stage::Ending(reason) = &cell.stage {
-            let reason = reason.clone();
-            self.finish(cell, &reason, Some(turn));
-            return After::Rest;
-        }
-        if self.core.own_thread {
-            turn.take_thread();
-        }
-        if let Stage::NeedsInit(_) = cell.stage
-            && let Stage::NeedsInit(whom) = std::mem::replace(&mut cell.stage, Stage::Serves)
-        {
-            drop(cell);
-            // A failure ends the process here and now, and is told to whoever waits or watches.
-            return match self.init(Some(turn), whom) {
-                Ok(()) | Err(_) => After::Rest,
-            };
-        }
-        match caught(|| self.serve(&mut cell, turn)) {
-            Ok(after) => after,
-            Err(reason) => {
-                self.begin_end(cell, reason, true, Some(turn));
-                After::Rest
-            }
-        }
+        let is_timed = self.core.begin_run();
+        let after = self.run_now(turn);
+        self.core.end_run(is_timed);
+        after
     }
 
     fn push_any(&self, from: Source, message: Envelope) -> Result<(), SendError<Envelope>> {

@@ -129,6 +129,7 @@ impl TestKit {
             Env::default(),
             MESSAGE_BUDGET,
             STOP_DEADLINE,
+            None,
             spares,
             watchdog,
         ));

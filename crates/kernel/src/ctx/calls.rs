@@ -84,7 +84,8 @@ impl<A: Actor> Ctx<'_, A> {
     ) -> Result<R, CallError> {
         let process = self.process;
         let (reply, waiting) = Waiting::new(self.now().checked_add(timeout));
-        send(make(reply)).map_err(|refused| CallError::from(&refused))?;
+        let sent = self.counted(send(make(reply)));
+        sent.map_err(|refused| CallError::from(&refused))?;
         // Only a callee on another worker can be as fast.
         if !waiting.is_answered()
             && let Some(turn) = self.turn
@@ -189,7 +190,7 @@ impl<A: Actor> Ctx<'_, A> {
         let (reply, pending) = Pending::new(self.process.weak(), deadline);
         let then = |answer| A::Msg::from(then(answer));
         let timer = self.set_timer_at(after(now, timeout), |timer| pending.arm(timer, then));
-        if let Err(refused) = send(make(reply)) {
+        if let Err(refused) = self.counted(send(make(reply))) {
             // Before the message is dropped, which answers as well.
             pending.refused(CallError::from(&refused));
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::actor::{Actor, Down};
 use crate::driver::{DriverFactory, ParkingFactory};
@@ -50,6 +50,7 @@ pub struct NodeBuilder {
     stuck_after: Option<Duration>,
     spare_threads: usize,
     stop_deadline: Duration,
+    measures_running_time: bool,
     factory: Box<dyn DriverFactory>,
 }
 
@@ -73,6 +74,7 @@ impl NodeBuilder {
             stuck_after: Some(STUCK_AFTER),
             spare_threads: SPARE_THREADS,
             stop_deadline: STOP_DEADLINE,
+            measures_running_time: false,
             factory: Box::new(ParkingFactory),
         }
     }
@@ -110,6 +112,35 @@ impl NodeBuilder {
     /// How long [`Node::stop`] waits. 15 seconds by default.
     pub fn stop_deadline(mut self, deadline: Duration) -> Self {
         self.stop_deadline = deadline;
+        self
+    }
+
+    /// Whether to measure how long the callbacks of each process run, which
+    /// [`ProcessInfo::running_time`](crate::ProcessInfo::running_time) then tells. Off by default: it
+    /// reads the clock twice each time that a process has something to do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use socktree_kernel::{Actor, Ctx, Flow, NodeBuilder, NoMessages, Source};
+    /// # struct Idle;
+    /// # impl Actor for Idle {
+    /// #     type Msg = NoMessages;
+    /// #     fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, never: NoMessages) -> Flow {
+    /// #         match never {}
+    /// #     }
+    /// # }
+    /// let node = NodeBuilder::new("doc@localhost").measure_running_time(true).start()?;
+    /// node.spawn(Idle)?;
+    /// let mut processes = node.processes();
+    /// processes.sort_by_key(|process| process.running_time); // the busiest last
+    /// assert!(processes[0].running_time.is_some());
+    /// # node.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn measure_running_time(mut self, on: bool) -> Self {
+        self.measures_running_time = on;
         self
     }
 
@@ -155,8 +186,15 @@ impl NodeBuilder {
         if let Some(threshold) = self.stuck_after {
             watchdog.start(workers.clone(), threshold)?;
         }
-        let (budget, stop_deadline) = (self.budget, self.stop_deadline);
-        let inner = NodeInner::new(self.name, self.env, budget, stop_deadline, spares, watchdog);
+        let inner = NodeInner::new(
+            self.name,
+            self.env,
+            self.budget,
+            self.stop_deadline,
+            self.measures_running_time.then(Instant::now),
+            spares,
+            watchdog,
+        );
         inner.start(workers)?;
         Ok(Node::from_inner(Arc::new(inner)))
     }

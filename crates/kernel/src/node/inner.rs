@@ -33,6 +33,9 @@ pub(crate) struct NodeInner {
     pub(crate) env: Env,
     pub(crate) budget: u32,
     pub(super) stop_deadline: Duration,
+    /// What running times are counted from, if they are measured. Always the real clock: a
+    /// driver's may stand still while a callback runs.
+    pub(crate) runs_timed_since: Option<Instant>,
     counter: Counter,
     next_worker: AtomicUsize,
     stopping: AtomicBool,
@@ -58,6 +61,7 @@ impl NodeInner {
         env: Env,
         budget: u32,
         stop_deadline: Duration,
+        runs_timed_since: Option<Instant>,
         spares: Arc<Spares>,
         watchdog: Arc<Watchdog>,
     ) -> Self {
@@ -69,6 +73,7 @@ impl NodeInner {
             env,
             budget,
             stop_deadline,
+            runs_timed_since,
             counter: Counter::new(),
             next_worker: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),

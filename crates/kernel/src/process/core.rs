@@ -12,6 +12,7 @@ use crate::info::{ProcessInfo, ProcessState};
 use crate::message::{Envelope, Fallback, Priority, Source};
 use crate::node::{NodeInner, SpawnOptions};
 use crate::process::RETURNED;
+use crate::process::meter::Meter;
 use crate::registry::NumberMap;
 use crate::relations::{Kind, Kinds, Told, Watched};
 use crate::sync::seam::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -42,6 +43,7 @@ pub(crate) struct ProcessCore {
     fallback: Option<Box<Target>>,
     /// When it was spawned, by the node's clock.
     born: Instant,
+    pub(crate) meter: Meter,
     /// How far `init` is, so that a process that spawns nothing in it needs no lock for that.
     init: AtomicU8,
     /// Who is told when it ends.
@@ -56,7 +58,6 @@ struct Owned {
     /// Set when the process has ended and watches nobody any more. Later than `closed`, because
     /// `terminate` may still watch and spawn.
     gone: bool,
-    name: Option<Name>,
     log_filter: log::LevelFilter,
     /// In a box, because most processes only take messages and send them.
     ties: Option<Box<Ties>>,
@@ -65,6 +66,7 @@ struct Owned {
 /// What a process has come to own beside its state.
 #[derive(Default)]
 struct Ties {
+    name: Option<Name>,
     /// The processes that `init` has spawned so far; none once it is over.
     init_children: Vec<Pid>,
     aliases: BTreeSet<Alias>,
@@ -81,6 +83,10 @@ struct Ties {
 impl Owned {
     fn ties(&mut self) -> &mut Ties {
         self.ties.get_or_insert_default()
+    }
+
+    fn name(&self) -> Option<Name> {
+        self.ties.as_ref()?.name.clone()
     }
 }
 
@@ -100,6 +106,7 @@ impl ProcessCore {
             send_priority: options.send_priority,
             node,
             born: worker.now(),
+            meter: Meter::new(),
             worker,
             supervises: AtomicBool::new(false),
             own_thread: options.own_thread,
@@ -109,7 +116,6 @@ impl ProcessCore {
             owned: Mutex::new(Owned {
                 closed: false,
                 gone: false,
-                name: None,
                 log_filter: options.log_filter,
                 ties: None,
             }),
@@ -138,8 +144,27 @@ impl ProcessCore {
         })
     }
 
+    /// Callbacks run from now on. True if that is timed.
+    #[inline]
+    pub(super) fn begin_run(&self) -> bool {
+        let epoch = self.node.runs_timed_since;
+        if let Some(epoch) = epoch {
+            self.meter.begin(epoch);
+        }
+        epoch.is_some()
+    }
+
+    /// What [`begin_run`](Self::begin_run) began is over.
+    #[inline]
+    pub(super) fn end_run(&self, is_timed: bool) {
+        if is_timed && let Some(epoch) = self.node.runs_timed_since {
+            self.meter.end(epoch);
+        }
+    }
+
     /// A snapshot, of what is known here.
     pub(super) fn info(&self) -> ProcessInfo {
+        let timed = self.node.runs_timed_since;
         let owned = lock(&self.owned);
         let starting = self.init.load(Ordering::Acquire) != INIT_OVER;
         let closed = owned.closed;
@@ -161,13 +186,15 @@ impl ProcessCore {
         };
         ProcessInfo {
             pid: self.pid,
-            name: owned.name.clone(),
+            name: owned.name(),
             behaviour: "",
             parent: self.parent,
             worker: self.worker.id,
             mailbox: 0,
             messages_in: 0,
             handled: 0,
+            messages_out: self.meter.sent(),
+            running_time: timed.map(|epoch| self.meter.ran(epoch)),
             metas: ties.metas.len(),
             aliases: ties.aliases.iter().copied().collect(),
             links: watched(Kind::Link),
@@ -189,7 +216,7 @@ impl ProcessCore {
     }
 
     pub(crate) fn name(&self) -> Option<Name> {
-        lock(&self.owned).name.clone()
+        lock(&self.owned).name()
     }
 
     /// False if the process has begun to end.
@@ -198,7 +225,7 @@ impl ProcessCore {
         if owned.closed {
             return false;
         }
-        owned.name = name;
+        owned.ties().name = name;
         true
     }
 
@@ -376,7 +403,7 @@ impl ProcessCore {
     /// Frees the name and the aliases. Gives out the aliases, and who is to be told of the name.
     pub(super) fn release_addresses(&self) -> (Option<Told>, BTreeSet<Alias>) {
         let mut owned = lock(&self.owned);
-        let name = owned.name.clone();
+        let name = owned.name();
         let ties = owned.ties.as_mut();
         let aliases = ties.map_or_else(BTreeSet::new, |ties| std::mem::take(&mut ties.aliases));
         drop(owned);

@@ -44,7 +44,15 @@ impl Two {
         let spares = Spares::new("model", 0);
         let (name, stop) = ("model@localhost".to_owned(), Duration::ZERO);
         let env = Env::default();
-        let node = NodeInner::new(name, env, 1, stop, Arc::clone(&spares), Arc::default());
+        let node = NodeInner::new(
+            name,
+            env,
+            1,
+            stop,
+            None,
+            Arc::clone(&spares),
+            Arc::default(),
+        );
         let node = Arc::new(node);
         let parts = ParkingFactory.make(WorkerId(0)).expect("nothing is opened");
         let worker = Worker::new(WorkerId(0), parts, spares, Arc::default());
