@@ -83,7 +83,11 @@ fn every_kind_of_end_gives_everything_back() {
     until("all descriptors closed", || {
         (own.descriptors() == descriptors).then_some(())
     });
-    assert!(own.threads() <= threads + 1, "threads were left behind");
+    // A spare ends by itself when it has not been needed for a while. On a busy machine some were:
+    // a handler that gets no core looks like one that blocks.
+    until("no thread is left behind", || {
+        (own.threads() <= threads + 1).then_some(())
+    });
     assert!(hears.all_over());
 
     // Stopped, the node holds nothing at all: neither sockets nor pollers nor wakers.
