@@ -333,6 +333,10 @@ impl Relations {
     ) -> Told {
         let mut shard = lock(self.shard(&target));
         free();
+        // Most nodes have no relations to names and aliases, and each connection has an alias.
+        if shard.is_empty() {
+            return Told::nobody(target);
+        }
         let watchers = shard.remove(&target).unwrap_or_default();
         watchers.dissolve(target, find)
     }
@@ -355,6 +359,15 @@ pub(crate) struct Told {
 type Watcher = (Arc<dyn AnyProcess>, Kinds);
 
 impl Told {
+    fn nobody(target: Target) -> Self {
+        Self {
+            target,
+            first: None,
+            others: Vec::new(),
+            outside: Vec::new(),
+        }
+    }
+
     /// Strikes the relations off in the watchers' books. Those that are gone need not be told.
     fn all(
         watchers: impl Iterator<Item = (Pid, Kinds)>,
