@@ -25,8 +25,7 @@ use crate::event::DisconnectReason;
 use crate::node::{Line, Remotes};
 use crate::server::ServerShared;
 
-/// Readiness that one turn serves before processes get to run. A bulk connection ends its turn
-/// earlier.
+/// Readiness that one turn serves before processes get to run, if it brings few bytes.
 const EVENTS_PER_TURN: usize = 1024;
 
 /// How long a driver keeps the memory of a burst after the last activity. Long enough that a
@@ -96,6 +95,7 @@ impl<O: Os> TcpDriver<O> {
             buffers: Buffers {
                 plain: buffer,
                 sealed: ReadBuffer::new(pool),
+                unhandled: 0,
             },
             touched: Vec::with_capacity(EVENTS_PER_TURN),
             flushing: Vec::new(),
@@ -155,14 +155,10 @@ impl<O: Os> TcpDriver<O> {
 
     #[inline]
     fn after_read(&mut self, token: Token, fate: Fate) -> bool {
-        match fate {
-            Fate::Lives => false,
-            Fate::Hot => true,
-            fate => {
-                self.apply(token, fate);
-                false
-            }
+        if !matches!(fate, Fate::Lives) {
+            self.apply(token, fate);
         }
+        self.buffers.is_a_turns_worth()
     }
 
     fn readable(&mut self, token: Token) -> bool {
@@ -179,7 +175,7 @@ impl<O: Os> TcpDriver<O> {
     #[cold]
     fn apply(&mut self, token: Token, fate: Fate) {
         match fate {
-            Fate::Lives | Fate::Hot => {}
+            Fate::Lives => {}
             Fate::Lingers(reason) => {
                 let Some(SourceMut {
                     data: Owned::Connection(connection),
@@ -435,6 +431,7 @@ fn touch(touched: &mut Vec<Token>, token: Token, connection: &mut Connection) {
 impl<O: Os> Driver for TcpDriver<O> {
     fn turn(&mut self, wait: Wait, may_sleep: &dyn Fn() -> bool) {
         self.recover();
+        self.buffers.unhandled = 0;
         if !mem::take(&mut self.in_turn) {
             let until = match wait {
                 Wait::No => Some(self.reactor.now()),

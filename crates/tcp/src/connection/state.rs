@@ -25,12 +25,33 @@ use crate::connection::Shared;
 use crate::event::{DisconnectReason, TcpEvent};
 use crate::options::{ConnectionOptions, MESSAGE_OVERHEAD};
 
+/// How many bytes are read before the processes that they are for get to run. Few enough that they are
+/// still in the processor's cache when the answers are handed over, and that nobody waits long for
+/// theirs; enough that the way to the processes and back is a small part of it.
+pub(crate) const TURN: usize = 64 << 10;
+
 /// Where a worker's connections are read into, one after the other.
 pub(crate) struct Buffers {
     /// What messages are cut from.
     pub(crate) plain: ReadBuffer,
     /// What TLS makes that of; without a block until the first such connection.
     pub(crate) sealed: ReadBuffer,
+    /// How much was read since the processes last ran.
+    pub(crate) unhandled: usize,
+}
+
+impl Buffers {
+    /// Notes that so much was read, or that it took as long as if it had been.
+    #[inline]
+    fn count(&mut self, bytes: usize) {
+        self.unhandled += bytes;
+    }
+
+    /// Whether the processes should run before more is read.
+    #[inline]
+    pub(crate) fn is_a_turns_worth(&self) -> bool {
+        self.unhandled >= TURN
+    }
 }
 
 /// What is to become of a connection after a step.
@@ -39,8 +60,6 @@ pub(crate) struct Buffers {
 pub(crate) enum Fate {
     /// It goes on.
     Lives,
-    /// It goes on, and filled the whole read buffer: its owner should run before more is read.
-    Hot,
     /// Everything is handed over and our direction is ended: tell the owner, and stay only to let
     /// the peer take it.
     Lingers(Box<DisconnectReason>),
@@ -77,7 +96,7 @@ impl Hold {
     const WRITES: u8 = 1 << 2;
     /// The owner said so.
     const OWNER: u8 = 1 << 3;
-    /// The peer has ended its direction, or ours is closing.
+    /// The peer has ended its direction: set with `eof`, and never taken back.
     const DONE: u8 = 1 << 4;
 }
 

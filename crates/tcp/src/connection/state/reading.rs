@@ -32,14 +32,11 @@ impl Connection {
         if self.secure.is_some() {
             return self.read_sealed(io, buffers);
         }
-        let buffer = &mut buffers.plain;
-        let spare = buffer.spare_mut();
-        let room = spare.len();
-        match io.read(spare) {
-            Ok(ReadOutcome::Data(n)) => match self.received(io, buffer, n) {
-                Fate::Lives if n == room => Fate::Hot,
-                fate => fate,
-            },
+        match io.read(buffers.plain.spare_mut()) {
+            Ok(ReadOutcome::Data(n)) => {
+                buffers.count(n);
+                self.received(io, &mut buffers.plain, n)
+            }
             Ok(ReadOutcome::Eof) => self.peer_ended(io),
             Ok(ReadOutcome::WouldBlock) => Fate::Lives,
             Err(error) => Fate::ends(self.broken(DisconnectReason::from_io(&error))),
@@ -235,7 +232,7 @@ impl Connection {
     #[inline]
     pub(crate) fn handled(&mut self, amount: u32) -> bool {
         self.in_use = self.in_use.saturating_sub(amount);
-        self.hold & Hold::CREDIT != 0 || self.eof
+        self.hold & (Hold::CREDIT | Hold::DONE) != 0
     }
 
     /// Goes on reading if there is enough credit again.

@@ -17,12 +17,9 @@ use socktree_reactor::{Os, ReadOutcome, SourceIo, WriteOutcome};
 use socktree_tls::{PeerEnd, TlsError, TlsSession};
 
 use super::writing::{MAX_SLICES, drop_front};
-use super::{Buffers, Connection, Fate, Hold, Phase};
+use super::{Buffers, Connection, Fate, Hold, Phase, TURN};
 use crate::connection::{Shared, Taken};
 use crate::event::DisconnectReason;
-
-/// As much ciphertext as is decrypted for one connection before processes get to run.
-const TURN: usize = 16 << 10;
 
 /// The session of a connection, and what its handshake leads to.
 pub(super) struct Secure {
@@ -255,14 +252,13 @@ impl Connection {
             return self.read_and_discard(io, buffers);
         }
         let plain = buffers.plain.spare_mut();
-        let mut full = false;
+        let mut sealed_bytes = 0;
         let received = if secure.session.wants_read() {
             let sealed = buffers.sealed.spare_mut();
             let room = secure.session.room().min(sealed.len());
             match io.read(&mut sealed[..room]) {
                 Ok(ReadOutcome::Data(n)) => {
-                    // Decrypting costs more than reading: this much is a turn's worth.
-                    full = n == room || n >= TURN;
+                    sealed_bytes = n;
                     secure.session.receive(&mut sealed[..n], plain)
                 }
                 Ok(ReadOutcome::Eof) => return self.sealed_eof(io),
@@ -281,13 +277,16 @@ impl Connection {
             Ok(n) => n,
             Err(error) => return self.session_failed(io, error),
         };
+        // Both: decrypting costs as much as reading, or more.
+        buffers.count(sealed_bytes + n);
         if more {
             io.read_again();
         }
         if self.is_handshaking() {
             if handshaking {
                 // Public-key operations: others should run before the next handshake goes on.
-                return Fate::Hot;
+                buffers.count(TURN);
+                return Fate::Lives;
             }
             self.established(io);
         }
@@ -298,10 +297,7 @@ impl Connection {
         if ended && !self.eof && matches!(fate, Fate::Lives) {
             fate = self.peer_ended(io);
         }
-        match fate {
-            Fate::Lives if full || more => Fate::Hot,
-            fate => fate,
-        }
+        fate
     }
 
     /// Delivers what was decrypted.
@@ -339,6 +335,7 @@ impl Connection {
         let told = self.secure.as_mut().map(|s| s.session.receive_eof());
         if let Some(Err(error)) = told {
             self.eof = true;
+            self.hold_reads(io, Hold::DONE);
             return self.session_failed(io, error);
         }
         self.peer_ended(io)

@@ -55,9 +55,8 @@ impl Connection {
     #[inline]
     fn is_plain(&self) -> bool {
         self.phase == Phase::Open
-            && !self.eof
+            && self.hold & (Hold::WRITES | Hold::DONE) == 0
             && !self.fin_wanted
-            && self.hold & Hold::WRITES == 0
             && self.pressure.is_none()
             && !self.shared.is_throttled()
     }
