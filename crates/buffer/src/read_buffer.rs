@@ -1,6 +1,7 @@
 //! The block a read loop reads into, again and again.
 
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -219,6 +220,39 @@ impl ReadBuffer {
         self.take_rare(range)
     }
 
+    /// Takes all that was read, as [`take`](Self::take) would, and leaves nothing.
+    ///
+    /// For those who cut nothing: no second handle is made to a block that has one reader.
+    #[must_use]
+    #[inline(always)]
+    pub fn take_all(&mut self) -> Bytes {
+        if self.filled < self.shared_below
+            && let State::Owned(block) = &self.state
+        {
+            let filled = mem::take(&mut self.filled);
+            return self.small.copy(&block[..filled]);
+        }
+        self.take_all_rare()
+    }
+
+    #[inline(never)]
+    fn take_all_rare(&mut self) -> Bytes {
+        if self.filled < self.copy_below {
+            let copy = self.take_rare(0..self.filled);
+            self.filled = 0;
+            if matches!(self.state, State::Frozen(_)) {
+                self.state = State::Empty;
+            }
+            return copy;
+        }
+        let filled = mem::take(&mut self.filled);
+        match mem::replace(&mut self.state, State::Empty) {
+            State::Owned(block) => block.freeze(filled),
+            State::Frozen(bytes) => bytes,
+            State::Empty => Bytes::new(),
+        }
+    }
+
     #[inline(never)]
     fn take_rare(&mut self, range: Range<usize>) -> Bytes {
         let len = range.len();
@@ -245,7 +279,7 @@ impl ReadBuffer {
     fn freeze(&mut self) -> &Bytes {
         // Once for all slices of a read.
         if !matches!(self.state, State::Frozen(_)) {
-            self.state = State::Frozen(match std::mem::replace(&mut self.state, State::Empty) {
+            self.state = State::Frozen(match mem::replace(&mut self.state, State::Empty) {
                 State::Owned(block) => block.freeze(self.filled),
                 State::Frozen(bytes) => bytes,
                 State::Empty => Bytes::new(),

@@ -34,6 +34,8 @@ pub(crate) struct Shelf {
     high_water: usize,
     refused: u64,
     takes: u64,
+    /// After how many takes the window of decay ends; never, if that is off.
+    next_decay: u64,
     traced: BTreeMap<u64, Origin>,
     /// The last handle is gone: nobody will take a block again.
     closed: bool,
@@ -74,6 +76,7 @@ impl Shelf {
             high_water: 0,
             refused: 0,
             takes: 0,
+            next_decay: options.decay_every,
             traced: BTreeMap::new(),
             closed: false,
             options,
@@ -129,7 +132,8 @@ impl Shelf {
         self.usage.out += size;
         self.high_water = self.high_water.max(self.usage.out);
         self.takes += 1;
-        if self.options.decay_every > 0 && self.takes.is_multiple_of(self.options.decay_every) {
+        if self.takes == self.next_decay {
+            self.next_decay += self.options.decay_every;
             self.decay(2, freed);
         }
         let ticket = self.trace(size, location);
@@ -245,11 +249,11 @@ impl Shelf {
 
     /// The smallest class that holds `size` bytes, and what a block of it has.
     fn classify(&self, size: usize) -> (usize, usize) {
-        let class = self.options.classes.partition_point(|class| *class < size);
-        (
-            class,
-            self.options.classes.get(class).copied().unwrap_or(size),
-        )
+        // A search by halves costs more where there are three or four.
+        let mut classes = self.options.classes.iter().copied().enumerate();
+        classes
+            .find(|&(_, class)| class >= size)
+            .unwrap_or((self.options.classes.len(), size))
     }
 
     /// Frees idle blocks, large ones first, until `size` more bytes are within the limit.

@@ -57,6 +57,47 @@ fn a_large_message_takes_the_block_with_it() {
 }
 
 #[test]
+fn taking_all_is_taking_the_whole_range_and_leaves_nothing() {
+    let pool = BufferPool::default();
+    for own in [false, true] {
+        let mut buffer = ReadBuffer::new(&pool).own_copies(own);
+        for len in [0, 1, 511, 512, COPY_BELOW - 1, COPY_BELOW, 65536] {
+            for cut_before in [false, true] {
+                let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
+                read(&mut buffer, &bytes);
+                // A part that is taken first makes the block shared, if it is large.
+                let first = cut_before.then(|| buffer.take(0..len));
+                let place = buffer.as_ref().as_ptr();
+                let all = buffer.take_all();
+                assert_eq!(all, bytes);
+                assert_eq!(all.as_ptr() == place, len >= COPY_BELOW, "{len}");
+                assert!(first.is_none_or(|first| first == all));
+                assert!(buffer.as_ref().is_empty() && buffer.take_all().is_empty());
+            }
+        }
+        buffer.release();
+        assert_eq!(pool.usage().out, 0);
+    }
+    assert!(
+        ReadBuffer::new(&pool).take_all().is_empty(),
+        "nothing was read"
+    );
+}
+
+#[test]
+fn whoever_takes_all_of_a_block_is_its_only_reader() {
+    let pool = BufferPool::default();
+    let mut buffer = ReadBuffer::new(&pool);
+    read(&mut buffer, &[7; 60_000]);
+    drop(buffer.take_all());
+    assert_eq!(
+        pool.usage().out,
+        0,
+        "the block is home before the next read"
+    );
+}
+
+#[test]
 fn a_kept_copy_of_its_own_is_alone() {
     let pool = BufferPool::default();
     let mut buffer = ReadBuffer::new(&pool).own_copies(true);

@@ -57,7 +57,7 @@ impl Connection {
             return self.discard(n);
         }
         if self.decoder.framing().is_raw() {
-            let data = buffer.take(0..n);
+            let data = buffer.take_all();
             return self.deliver(io, data);
         }
         // A framer may be the user's: what it breaks is this connection alone.

@@ -311,7 +311,7 @@ impl Connection {
             // Paused before there was anything to pause: it came with the end of the handshake.
             buffers.plain.set_filled(n);
             self.shared.count_received(n);
-            self.pressure().refused = Some(buffers.plain.take(0..n));
+            self.pressure().refused = Some(buffers.plain.take_all());
             return Fate::Lives;
         }
         self.received(io, &mut buffers.plain, n)
