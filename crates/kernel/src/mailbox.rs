@@ -377,31 +377,37 @@ impl<M> Mailbox<M> {
             *batch = VecDeque::new();
         }
         let mut lanes = lock(&self.lanes);
-        let waiters = if lanes.reserved && self.depth_of(&lanes) < self.capacity {
+        if !lanes.reserved {
+            return self.next_of(&mut lanes, batch);
+        }
+        let mut waiters = Vec::new();
+        if self.depth_of(&lanes) < self.capacity {
             lanes.reserved = false;
-            let waiters = std::mem::take(&mut lanes.seldom().waiters);
+            waiters = std::mem::take(&mut lanes.seldom().waiters);
             lanes.tidy();
-            waiters
-        } else {
-            Vec::new()
-        };
-        let next = if self.urgent.load(Ordering::Relaxed) {
-            Next::Urgent
-        } else if let Some(first) = lanes.first.take() {
-            if !lanes.main.is_empty() {
-                std::mem::swap(&mut lanes.main, batch);
-            }
-            Next::Message(first)
-        } else {
-            lanes.scheduled = false;
-            Next::Rest
-        };
+        }
+        let next = self.next_of(&mut lanes, batch);
         drop(lanes);
         for waiter in waiters {
             // A driver's code, which has no place among the reasons of this process.
             contain("a waiter for room", waiter);
         }
         next
+    }
+
+    #[inline]
+    fn next_of(&self, lanes: &mut Lanes<M>, batch: &mut VecDeque<Entry<M>>) -> Next<M> {
+        if self.urgent.load(Ordering::Relaxed) {
+            return Next::Urgent;
+        }
+        let Some(first) = lanes.first.take() else {
+            lanes.scheduled = false;
+            return Next::Rest;
+        };
+        if !lanes.main.is_empty() {
+            std::mem::swap(&mut lanes.main, batch);
+        }
+        Next::Message(first)
     }
 
     fn is_full(&self, lanes: &Lanes<M>) -> bool {

@@ -280,7 +280,8 @@ impl Worker {
                 }
             }
             core.driver.flush();
-            let wait = self.wait(&core);
+            let next_timer = lock(&self.timers).next();
+            let wait = self.wait(&core, next_timer);
             if self.stopping.load(Ordering::Acquire)
                 && core.run_queue.is_empty()
                 && !self.is_pending()
@@ -289,15 +290,18 @@ impl Worker {
                 return Drive::Stopped;
             }
             core.driver.turn(wait, &|| !self.is_pending());
-            self.fire_timers();
+            // One that was set meanwhile, by another thread, has ended the wait: it is next.
+            if next_timer.is_some() {
+                self.fire_timers();
+            }
         }
     }
 
-    fn wait(&self, core: &Core) -> Wait {
+    fn wait(&self, core: &Core, next_timer: Option<Instant>) -> Wait {
         if !core.run_queue.is_empty() || self.pending.load(Ordering::Acquire) {
             return Wait::No;
         }
-        match lock(&self.timers).next() {
+        match next_timer {
             Some(at) => Wait::Until(at),
             None => Wait::Forever,
         }
@@ -316,9 +320,6 @@ impl Worker {
     }
 
     fn fire_timers(&self) {
-        if lock(&self.timers).next().is_none() {
-            return;
-        }
         let now = self.now();
         for _ in 0..TIMERS_PER_TURN {
             let Some(action) = lock(&self.timers).pop_due(now) else {
