@@ -391,15 +391,19 @@ impl Shared {
         self.watched.store(true, Ordering::Relaxed);
     }
 
-    /// The one piece that there is, if nothing else is asked for.
+    /// The one piece that there is, if nothing else is asked for and nobody waits for room.
+    ///
+    /// Writers are throttled under the lock, and told to go on by whoever empties the queue: so it
+    /// is under the lock that the driver has to look.
     #[inline(always)]
     pub(crate) fn take_only(&self) -> Option<Bytes> {
         self.watched.store(false, Ordering::Relaxed);
         // One way out: the guard's drop is no call then.
         let mut queue = self.queue();
-        let only = match queue.shut {
-            None => queue.pieces.take_only(),
-            Some(_) => None,
+        let only = if queue.shut.is_none() && !self.is_throttled() {
+            queue.pieces.take_only()
+        } else {
+            None
         };
         queue.told &= only.is_none();
         only
@@ -547,5 +551,75 @@ fn give_back_vec(error: TryWriteError) -> SendError<Envelope> {
     match error {
         TryWriteError::Full(bytes) => SendError::Full(Envelope::new(Vec::from(bytes))),
         TryWriteError::Ended(bytes) => SendError::Terminated(Envelope::new(Vec::from(bytes))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use socktree_kernel::{Actor, Ctx, Flow};
+
+    use super::*;
+    use crate::event::TcpEvent;
+    use crate::options::WriteMarks;
+
+    struct Nobody;
+
+    impl Station for Nobody {
+        fn tell(&self, _: Token, _: Tell) {}
+
+        fn look_for(&self, _: Alias) {}
+    }
+
+    struct Lender(Sender<MetaScope>);
+
+    impl Actor for Lender {
+        type Msg = TcpEvent;
+
+        fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+            self.0.send(ctx.meta_scope())?;
+            Ok(())
+        }
+
+        fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, _: TcpEvent) -> Flow {
+            Ok(())
+        }
+    }
+
+    /// The driver looked for throttled writers before it took the lock. One that was throttled in
+    /// between had its bytes sent, and was never told to go on.
+    #[test]
+    fn what_a_throttled_writer_waits_for_is_not_taken_in_passing() {
+        let node = crate::node("shared@localhost").workers(1).start().unwrap();
+        let (lend, lent) = channel();
+        node.spawn(Lender(lend)).unwrap();
+        let scope = lent.recv().unwrap();
+        let marks = WriteMarks {
+            low: 0,
+            high: 10,
+            hard: 10,
+        };
+        let options = ConnectionOptions {
+            marks,
+            ..ConnectionOptions::default()
+        };
+        let group = Arc::new(Group {
+            options,
+            scope: scope.clone(),
+            station: Arc::new(Nobody),
+            server: None,
+        });
+        let shared = Shared::new(scope.new_alias(), scope.parent(), group);
+        assert_eq!(shared.write(Bytes::from_static(b"x")), Written::Queued);
+        let refused = shared.try_write(Bytes::from_static(&[0; 100]));
+        assert!(matches!(refused, Err(TryWriteError::Full(_))));
+        assert_eq!(shared.take_only(), None);
+        assert!(matches!(shared.take(), (Taken::One(_), None)));
+        shared.count_sent(1);
+        assert!(shared.release_throttled(), "it is told now");
+        assert_eq!(shared.write(Bytes::from_static(b"y")), Written::Queued);
+        assert_eq!(shared.take_only(), Some(Bytes::from_static(b"y")));
+        node.stop().unwrap();
     }
 }

@@ -58,7 +58,6 @@ impl Connection {
             && self.hold & (Hold::WRITES | Hold::DONE) == 0
             && !self.fin_wanted
             && self.pressure.is_none()
-            && !self.shared.is_throttled()
     }
 
     #[inline(never)]
