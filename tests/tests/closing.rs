@@ -6,8 +6,10 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use socktree::{DisconnectReason, Framing, LengthPrefix, Reason, TcpEvent, Written};
-use socktree_tests::{Ask, Notice, Probe, Random, Served, connect, read_to_end, receive};
+use socktree::tcp::node_on;
+use socktree::{DisconnectReason, Framing, LengthPrefix, Reason, TcpEvent, TcpServer, Written};
+use socktree_reactor::sim::{Faults, Link, Peer, SimOs};
+use socktree_tests::{Ask, Notice, Probe, Random, Served, connect, read_to_end, receive, reset};
 
 fn send(mut stream: &TcpStream, bytes: &[u8]) {
     stream.write_all(bytes).expect("the server reads");
@@ -208,4 +210,42 @@ fn a_second_exit_changes_nothing() {
     served.settle();
     let report = served.node.stop().unwrap();
     assert!(report.took < Duration::from_secs(2), "{report}");
+}
+
+/// A peer that never ends its direction.
+struct Stays;
+
+impl Peer for Stays {
+    fn step(&mut self, link: &mut Link<'_>) {
+        if link.was_reset() {
+            link.close();
+        }
+    }
+}
+
+/// A linger beyond all time kept the sockets of closed connections for as long as their peers liked.
+#[test]
+fn the_longest_linger_is_for_what_was_written_alone() {
+    let sim = SimOs::new(1, Faults::none());
+    let node = node_on("sim@localhost", sim.clone()).workers(1);
+    let node = node.stuck_after(None).start().expect("a simulated node");
+    sim.wait_quiescent();
+    let (probe, watch) = Probe::new();
+    let probe = probe.on(|_, event| {
+        if let TcpEvent::Connect { conn } = event {
+            conn.write("the last");
+            conn.close();
+        }
+        Ok(())
+    });
+    let server = TcpServer::bind("10.1.1.1:7").linger(Duration::MAX);
+    let served = Served::start_on(node, server, (probe, watch));
+    sim.wait_quiescent();
+    let (dialled, addr) = (sim.clone(), served.addr());
+    served.parent.ask(move |_| dialled.dial(addr, Stays));
+    sim.wait_quiescent();
+    let reason = served.watch.ended();
+    assert!(matches!(reason, DisconnectReason::Closed), "{reason:?}");
+    assert_eq!(sim.open_descriptors(), 1, "the listener's");
+    served.stop();
 }

@@ -104,10 +104,11 @@ impl Connection {
     /// direction. One that keeps its end open does not hold us up for the whole linger.
     pub(super) fn wait_for_peers_end<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
         let until = self.shared.group().scope.now().checked_add(PEERS_END);
-        if let Some(pressure) = &mut self.pressure
-            && let Some(linger) = pressure.linger
+        if self.phase != Phase::Open
+            && let Some(pressure) = &mut self.pressure
         {
-            pressure.linger = until.map(|until| until.min(linger));
+            // A linger that is too long to be counted is none at all, and this bounds it too.
+            pressure.linger = pressure.linger.into_iter().chain(until).min();
             self.rearm(io);
         }
     }
