@@ -212,6 +212,42 @@ fn a_second_exit_changes_nothing() {
     assert!(report.took < Duration::from_secs(2), "{report}");
 }
 
+/// B01: what the peer had sent before its reset was lost, if our own end was still to follow a write
+/// that failed.
+#[test]
+fn an_end_that_fails_loses_nothing_of_the_peers() {
+    const MESSAGES: u8 = 10;
+    let (probe, watch) = Probe::new();
+    let probe = probe.on(|_, event| {
+        if let TcpEvent::Connect { conn } = event {
+            conn.pause();
+        }
+        Ok(())
+    });
+    // The owner has to handle each message before it gets the next.
+    let server = Served::any()
+        .framing(Framing::fixed(100).unwrap())
+        .read_credit(1);
+    let served = Served::start(server, (probe, watch));
+    let stream = connect(served.addr());
+    let conn = served.watch.connect();
+    for message in 0..MESSAGES {
+        send(&stream, &[message; 100]);
+    }
+    reset(stream);
+    served.parent.ask(move |_| {
+        conn.write("nobody reads this");
+        conn.shutdown_write();
+        conn.resume();
+    });
+    for message in 0..MESSAGES {
+        assert_eq!(served.watch.data(), [message; 100].as_slice());
+    }
+    let reason = served.watch.ended();
+    assert!(matches!(reason, DisconnectReason::Reset), "{reason:?}");
+    served.finish();
+}
+
 /// A peer that never ends its direction.
 struct Stays;
 

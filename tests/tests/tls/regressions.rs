@@ -1,15 +1,24 @@
 //! What a review has found, each with what it looked like.
 
-use std::io::Write;
+use std::error::Error;
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Command;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rcgen::{CertificateParams, KeyPair, SanType};
-use socktree::tls::PeerEnd;
-use socktree::{CertManager, DisconnectReason, Identity, Reason, ServeFor, TcpEvent, Written};
+use socktree::tls::{PeerEnd, Versions};
+use socktree::{
+    CertManager, ClientTls, Conn, Ctx, DisconnectReason, Flow, Framing, Identity, Reason, ServeFor,
+    TcpEvent, Written,
+};
 use socktree_tests::{
-    Ask, Authority, Probe, Random, Served, TlsPeer, connect, connect_small, read_to_end, until,
+    Ask, Authority, DEADLINE, Do, Probe, Random, Served, TlsPeer, connect, connect_small,
+    read_to_end, receive, reset, until,
 };
 
 /// Bytes of a user's whose drop panics.
@@ -110,7 +119,7 @@ fn a_flight_that_is_not_taken_ends_at_the_write_timeout() {
     let served = Served::start(server, Probe::new());
     let mut stream = connect_small(served.addr());
     let client = Authority::new().client();
-    let hello = client.session("localhost", std::time::Instant::now());
+    let hello = client.session("localhost", Instant::now());
     stream.write_all(hello.unwrap().output()).unwrap();
     until("it is there", || {
         (served.server.accepted() == 1).then_some(())
@@ -137,9 +146,7 @@ fn what_is_queued_before_an_end_in_order_arrives() {
             let served = Served::start(server, Probe::new());
             let stream = connect(served.addr());
             let mut peer = tls.then(|| {
-                let session = authority
-                    .client()
-                    .session("localhost", std::time::Instant::now());
+                let session = authority.client().session("localhost", Instant::now());
                 let peer = TlsPeer::over(stream.try_clone().unwrap(), session.unwrap());
                 peer.shaken().expect("a right client")
             });
@@ -210,8 +217,8 @@ fn every_connection_that_a_panic_has_broken_ends() {
     for _ in &streams {
         served.watch.connect();
     }
-    let (hold, held) = std::sync::mpsc::channel::<()>();
-    let (holds, is_held) = std::sync::mpsc::channel();
+    let (hold, held) = mpsc::channel::<()>();
+    let (holds, is_held) = mpsc::channel();
     served.parent.tell(move |_| {
         holds.send(())?;
         let _released = held.recv();
@@ -228,10 +235,49 @@ fn every_connection_that_a_panic_has_broken_ends() {
         if n % 2 == 0 {
             assert!(read_to_end(stream).1.is_some(), "{n} went on");
         } else {
-            assert_eq!(socktree_tests::receive(stream, 4), b"fine");
+            assert_eq!(receive(stream, 4), b"fine");
         }
     }
     drop(streams);
     until("all are over", || served.watch.all_over().then_some(()));
+    served.finish();
+}
+
+/// What the peer had sent before it went away was lost behind the first message, as soon as a write had
+/// failed: its `close_notify` had come along.
+#[test]
+fn what_came_before_a_reset_is_delivered_although_nothing_can_be_written() {
+    const MESSAGES: u8 = 10;
+    let authority = Authority::new();
+    let (probe, watch) = Probe::new();
+    let probe = probe.on(|_, event| {
+        if let TcpEvent::Connect { conn } = event {
+            conn.pause();
+        }
+        Ok(())
+    });
+    // The owner has to handle each message before it gets the next.
+    let server = Served::any()
+        .tls(&authority.certs())
+        .framing(Framing::fixed(100).unwrap())
+        .read_credit(1);
+    let served = Served::start(server, (probe, watch));
+    let mut peer = TlsPeer::connect(served.addr(), &authority.client()).expect("a right client");
+    let conn = served.watch.connect();
+    for message in 0..MESSAGES {
+        peer.session.write(&[message; 100]).expect("a live session");
+    }
+    peer.session.close().expect("a live session");
+    peer.send_output();
+    reset(peer.stream);
+    served.parent.ask(move |_| {
+        conn.write("nobody reads this");
+        conn.resume();
+    });
+    for message in 0..MESSAGES {
+        assert_eq!(served.watch.data(), [message; 100].as_slice());
+    }
+    let reason = served.watch.ended();
+    assert!(matches!(reason, DisconnectReason::Reset), "{reason:?}");
     served.finish();
 }

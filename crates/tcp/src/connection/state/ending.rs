@@ -16,11 +16,10 @@ impl Connection {
     /// The peer has ended its direction. Whatever it sent is delivered, handled and answered
     /// before the connection ends.
     pub(super) fn half_closed<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
-        if self.pressure.as_ref().is_some_and(|p| p.broken.is_some()) {
+        let undelivered = self.has_undelivered();
+        if self.is_broken() && !undelivered {
             return Fate::ends(self.broken(DisconnectReason::Reset));
         }
-        let refused = self.pressure.as_ref().is_some_and(|p| p.refused.is_some());
-        let undelivered = self.backlog || refused;
         match self.phase {
             Phase::Lingering if !self.is_blocked() => Fate::ends(DisconnectReason::Closed),
             Phase::Closing if !self.is_blocked() => self.end_in_order(io, DisconnectReason::Closed),
@@ -46,6 +45,11 @@ impl Connection {
             }
             _ => Fate::Lives,
         }
+    }
+
+    /// Whether there may be messages that the owner has had no room for.
+    pub(super) fn has_undelivered(&self) -> bool {
+        self.backlog || self.pressure.as_ref().is_some_and(|p| p.refused.is_some())
     }
 
     /// Ends the connection if the owner has handled everything and its answers are handed over.
@@ -188,7 +192,7 @@ impl Connection {
             return Fate::ends(DisconnectReason::MailboxFull);
         }
         if over(pressure.linger) {
-            if pressure.broken.is_some() {
+            if self.is_broken() {
                 return Fate::ends(self.broken(DisconnectReason::Reset));
             }
             return match self.phase {
@@ -209,11 +213,12 @@ impl Connection {
         }
         if self.eof {
             // Half-open, and now gone: nobody would tell the owner otherwise.
-            return Fate::ends(if self.fin_sent {
+            let reason = if self.fin_sent {
                 DisconnectReason::PeerClosed
             } else {
                 DisconnectReason::Reset
-            });
+            };
+            return self.write_failed(io, reason);
         }
         Fate::Lives
     }

@@ -135,7 +135,7 @@ impl Connection {
         if let Some(secure) = &mut self.secure {
             secure.cut();
         }
-        if self.phase != Phase::Open || self.eof {
+        if self.phase != Phase::Open || self.eof && !self.has_undelivered() {
             return Fate::ends(reason);
         }
         let _dropped_last = self.shared.close();
@@ -150,6 +150,11 @@ impl Connection {
         self.rearm(io);
         self.release_reads(io, Hold::WRITES);
         Fate::Lives
+    }
+
+    /// Nothing can be written any more; only what the peer has sent is still of interest.
+    pub(super) fn is_broken(&self) -> bool {
+        self.pressure.as_ref().is_some_and(|p| p.broken.is_some())
     }
 
     /// The reason of the end: that of a failed write, if there was one.
@@ -281,7 +286,9 @@ impl Connection {
         if self.phase == Phase::Closing && self.eof {
             return self.end_in_order(io, DisconnectReason::Closed);
         }
-        if (self.fin_wanted || self.phase == Phase::Closing) && !self.fin_sent {
+        // A direction that is broken cannot be ended, and trying would end the other one.
+        let fin_due = (self.fin_wanted || self.phase == Phase::Closing) && !self.fin_sent;
+        if fin_due && !self.is_broken() {
             match self.say_goodbye(io) {
                 Ok(true) => {}
                 Ok(false) => return Fate::Lives,
