@@ -186,7 +186,11 @@ impl<O: Os> TcpDriver<O> {
                 };
                 if !connection.is_lingering() {
                     self.lingering += 1;
+                    let handshaking = connection.is_handshaking();
                     connection.linger(&mut io, *reason);
+                    if handshaking {
+                        self.alert_waits(token);
+                    }
                 }
             }
             Fate::Ends(reason) => {

@@ -188,7 +188,8 @@ impl<R> TcpServer<R> {
     /// says what it has agreed on. One that fails, or is not over within
     /// [`handshake_timeout`](socktree_tls::CertManagerBuilder::handshake_timeout), is counted by its
     /// kind ([`ServerHandle::failed_handshakes`]) and logged, one line a second at most; the owner
-    /// hears nothing, and the socket is kept for two seconds at most, so that the alert arrives. When
+    /// hears nothing, and the socket is kept for two seconds at most, so that the alert arrives; a
+    /// worker keeps 256 such sockets. When
     /// [`max_handshakes`](socktree_tls::CertManagerBuilder::max_handshakes) are under way, a new
     /// one takes the place of the oldest; each worker has an equal share of these places.
     ///

@@ -281,3 +281,34 @@ fn what_came_before_a_reset_is_delivered_although_nothing_can_be_written() {
     assert!(matches!(reason, DisconnectReason::Reset), "{reason:?}");
     served.finish();
 }
+
+/// Whoever broke the protocol and stayed kept a descriptor each for two seconds, without a bound.
+#[test]
+fn sockets_that_wait_for_their_alerts_to_be_read_are_bounded() {
+    const PEERS: u64 = 400;
+    let authority = Authority::new();
+    let server = Served::any().tls(&authority.certs());
+    let served = Served::start_on(Served::node(1), server, Probe::new());
+    let peers: Vec<_> = (0..PEERS)
+        .map(|_| {
+            let mut stream = connect(served.addr());
+            stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    until("each has failed", || {
+        let failed = served.server.failed_handshakes();
+        (failed == [("not-tls", PEERS)]).then_some(())
+    });
+    assert!(
+        served.server.connections() <= 256,
+        "{} are kept",
+        served.server.connections()
+    );
+    // Those who had to go have been told all the same.
+    for stream in &peers {
+        assert_eq!(receive(stream, 1), [21], "an alert");
+    }
+    drop(peers);
+    served.finish();
+}

@@ -8,10 +8,21 @@ use socktree_tls::{CertManager, HandshakeShare, TlsSession};
 use crate::driver::{Command, Owned, TcpDriver};
 use crate::event::DisconnectReason;
 
-/// The handshakes of one worker, by the manager that bounds them. There are as many managers as a
-/// program has sets of certificates, so they are looked through.
+/// How many sockets of failed handshakes a worker keeps for their alerts. They have given up their
+/// places, so that nobody honest has to make room for them; without a bound of their own they would
+/// cost a fast peer nothing, and us a descriptor each for two seconds.
+const ALERTS_AT_ONCE: usize = 256;
+
+/// The handshakes of one worker.
 #[derive(Default)]
-pub(super) struct Handshakes(Vec<Places>);
+pub(super) struct Handshakes {
+    /// By the manager that bounds them. There are as many as a program has sets of certificates, so
+    /// they are looked through.
+    places: Vec<Places>,
+    /// Failed ones whose peer may still have to read why, the oldest first, and others that have
+    /// gone since.
+    alerts: VecDeque<Token>,
+}
 
 /// This worker's places at one manager. Each worker has its own, so that whoever needs one finds
 /// the oldest among its own connections.
@@ -82,7 +93,7 @@ impl<O: Os> TcpDriver<O> {
         let now = self.reactor.now();
         let workers = self.workers();
         loop {
-            let places = Places::of(&mut self.handshakes.0, certs, workers, &self.reactor);
+            let places = Places::of(&mut self.handshakes.places, certs, workers, &self.reactor);
             match certs.session_of(&places.share, now) {
                 Ok(session) => return Some(session),
                 Err(too_many) => {
@@ -104,10 +115,21 @@ impl<O: Os> TcpDriver<O> {
 
     pub(super) fn handshake_begun(&mut self, token: Token, certs: &CertManager) {
         let workers = self.workers();
-        let places = Places::of(&mut self.handshakes.0, certs, workers, &self.reactor);
+        let places = Places::of(&mut self.handshakes.places, certs, workers, &self.reactor);
         places.begun.push_back(token);
         if places.begun.len() >= places.sweep_at {
             places.sweep(&self.reactor);
+        }
+    }
+
+    /// A handshake has failed, and its socket is there only for the alert.
+    pub(super) fn alert_waits(&mut self, token: Token) {
+        let alerts = &mut self.handshakes.alerts;
+        alerts.push_back(token);
+        if alerts.len() > ALERTS_AT_ONCE
+            && let Some(oldest) = alerts.pop_front()
+        {
+            self.end(oldest, DisconnectReason::Closed);
         }
     }
 }
