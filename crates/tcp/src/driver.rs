@@ -295,7 +295,7 @@ impl<O: Os> TcpDriver<O> {
             Command::LookFor(alias) => self.look_for(alias),
             Command::LookedUp(alias, found) => self.looked_up(alias, found),
             Command::PollCerts(listener) => self.poll_certs(listener),
-            Command::CertsPolled(listener) => self.certs_polled(listener),
+            Command::CertsPolled(listener, due) => self.certs_polled(listener, due),
             Command::Tidy => self.tidy(),
         }
     }

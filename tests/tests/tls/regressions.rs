@@ -312,3 +312,57 @@ fn sockets_that_wait_for_their_alerts_to_be_read_are_bounded() {
     drop(peers);
     served.finish();
 }
+
+/// The loop asked when to look at the files next, and waited for whoever was reading them just then.
+#[test]
+fn a_slow_disk_holds_up_no_loop() {
+    /// As the pipe's other end is opened: not before there is somebody to read (open(2), `ENXIO`).
+    const O_NONBLOCK: i32 = 0o4000;
+    let authority = Authority::new();
+    let issued = authority.certificate("localhost");
+    let dir = std::env::temp_dir().join(format!("socktree-slow-disk-{}", std::process::id()));
+    fs::create_dir(&dir).unwrap();
+    let (chain, key) = (dir.join("chain"), dir.join("key"));
+    fs::write(&chain, &issued.pem).unwrap();
+    fs::write(&key, &issued.key_pem).unwrap();
+
+    let manager: Arc<OnceLock<CertManager>> = Arc::default();
+    let (stuck, sticks) = mpsc::channel();
+    let (there, pipe) = (Arc::clone(&manager), chain.clone());
+    let certs = CertManager::builder()
+        .files(ServeFor::Default, &chain, &key)
+        // Whatever it is, it expires soon: so there is an event at the first look.
+        .warn_before(Duration::MAX)
+        .on_event(move |_| {
+            fs::remove_file(&pipe).unwrap();
+            assert!(
+                Command::new("mkfifo")
+                    .arg(&pipe)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            let certs = there.get().unwrap().clone();
+            let later = Instant::now() + Duration::from_secs(3600);
+            let looking = thread::spawn(move || drop(certs.poll(later)));
+            let mut open = OpenOptions::new();
+            open.write(true).custom_flags(O_NONBLOCK);
+            let end = until("somebody reads the pipe", || open.open(&pipe).ok());
+            stuck.send((looking, end)).unwrap();
+        });
+    let certs = certs.build().unwrap();
+    manager.set(certs.clone()).unwrap();
+    let served = Served::start_on(Served::node(1), Served::any().tls(&certs), Probe::echo());
+    let (looking, end) = sticks.recv_timeout(DEADLINE).unwrap();
+    let client = authority.client();
+    for _ in 0..20 {
+        let mut peer = TlsPeer::connect(served.addr(), &client).expect("a right client");
+        peer.write(b"ping");
+        assert_eq!(peer.read(4), b"ping");
+        peer.finish();
+    }
+    drop(end);
+    looking.join().unwrap();
+    served.finish();
+    fs::remove_dir_all(dir).unwrap();
+}

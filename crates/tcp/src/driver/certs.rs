@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socktree_reactor::{Os, Token};
-use socktree_tls::CertEvent;
+use socktree_tls::{CertEvent, CertManager};
 
 use crate::driver::{Command, Owned, TcpDriver};
 use crate::node::Line;
@@ -33,8 +33,12 @@ impl<O: Os> TcpDriver<O> {
             .name("socktree-certs".into())
             .spawn(move || {
                 // Goes on even if whoever hears of events has a fault.
-                let _polled = Polled { line, listener };
-                for event in certs.poll(now) {
+                let polled = Polled {
+                    line,
+                    listener,
+                    certs,
+                };
+                for event in polled.certs.poll(now) {
                     match event {
                         CertEvent::Reloaded { .. } | CertEvent::ClientCaReloaded { .. } => {
                             log::info!("{alias}: {event}");
@@ -52,12 +56,11 @@ impl<O: Os> TcpDriver<O> {
         }
     }
 
-    pub(super) fn certs_polled(&mut self, listener: Token) {
-        let Some(Owned::Listener(listening)) = self.reactor.data(listener) else {
+    pub(super) fn certs_polled(&mut self, listener: Token, due: Option<Instant>) {
+        if self.reactor.data(listener).is_none() {
             return;
-        };
+        }
         // Polled just now, so without a time there is none that could be counted.
-        let due = listening.server.certs().and_then(|certs| certs.next_poll());
         if let (Some(due), Some(soonest)) = (due, self.reactor.after(NOT_BEFORE)) {
             let at = due.max(soonest);
             self.reactor.schedule(at, Command::PollCerts(listener));
@@ -69,11 +72,14 @@ impl<O: Os> TcpDriver<O> {
 struct Polled<O: Os> {
     line: Arc<Line<O>>,
     listener: Token,
+    certs: CertManager,
 }
 
 impl<O: Os> Drop for Polled<O> {
     fn drop(&mut self) {
+        // Asked here and not by the driver: it waits for whoever is reading the files just then.
+        let due = self.certs.next_poll();
         // A driver that has gone has closed the listener.
-        let _gone = self.line.post(Command::CertsPolled(self.listener));
+        let _gone = self.line.post(Command::CertsPolled(self.listener, due));
     }
 }

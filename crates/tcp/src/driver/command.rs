@@ -34,8 +34,8 @@ pub(crate) enum Command<O: Os> {
     LookedUp(Alias, io::Result<Vec<SocketAddr>>),
     /// Look at the certificates of this listener.
     PollCerts(Token),
-    /// That was done.
-    CertsPolled(Token),
+    /// That was done, and is due again at this time.
+    CertsPolled(Token, Option<Instant>),
     /// Accept again, after a pause for the owners.
     Accept(Token),
 }
