@@ -328,6 +328,15 @@ impl<O: Os, C> SourceIo<'_, O, C> {
         self.relist();
     }
 
+    /// Gives [`Event::Writable`](crate::Event::Writable) in the next turn, whatever the system says;
+    /// a write that takes everything takes it back.
+    ///
+    /// For an owner that has more to write than it wants to write at a time.
+    pub fn write_again(&mut self) {
+        self.socket.flags.set(Flags::WANTS_ROOM | Flags::HAS_ROOM);
+        self.relist();
+    }
+
     /// Whether reading is paused.
     pub fn is_read_paused(&self) -> bool {
         self.socket.flags.has(Flags::PAUSED)

@@ -416,3 +416,26 @@ fn a_large_stream_arrives_in_small_budgets() {
     assert_eq!(received, LENGTH);
     sender.join().unwrap();
 }
+
+/// Who has more to write than it wants to write at a time has its turn again, once, and not in the same
+/// one.
+#[test]
+fn a_writer_may_come_again() {
+    let (sim, mut reactor) = simulated();
+    sim.dial(addr(), |_: &mut Link<'_>| ());
+    let token = accept(&mut reactor, 1)[0];
+    while !turn(&mut reactor, 8).is_empty() {}
+    reactor.source(token).unwrap().io.write_again();
+    assert!(reactor.next_event().is_none(), "this turn is over");
+    // Without a time: it does not sleep.
+    reactor.poll(None, || true).unwrap();
+    let event = reactor.next_event();
+    assert!(matches!(event, Some(Event::Writable(again)) if again == token));
+    assert!(reactor.next_event().is_none());
+
+    let mut source = reactor.source(token).unwrap();
+    source.io.write_again();
+    assert_eq!(source.io.write(b"all").unwrap(), WriteOutcome::Written(3));
+    reactor.poll(Some(reactor.now()), || true).unwrap();
+    assert!(reactor.next_event().is_none(), "it was taken back");
+}

@@ -366,3 +366,46 @@ fn a_slow_disk_holds_up_no_loop() {
     served.finish();
     fs::remove_dir_all(dir).unwrap();
 }
+
+/// Looks, turn after turn, at how much of an answer has gone, and tells of each look that was in the
+/// middle of it.
+fn look_on(ctx: &Ctx<'_, Probe>, conn: Conn, all: usize, tell: mpsc::Sender<()>) -> Flow {
+    let left = conn.queued();
+    if left == 0 {
+        return Ok(());
+    }
+    if left < all {
+        tell.send(())?;
+    }
+    let again = Do::new(move |ctx| look_on(ctx, conn, all, tell));
+    let _over = ctx.me().send(again);
+    Ok(())
+}
+
+/// A large answer to a peer that took it as fast as it was made kept the loop from everybody else.
+#[test]
+fn a_large_answer_leaves_room_for_others() {
+    const ALL: usize = 64 << 20;
+    let authority = Authority::new();
+    let server = Served::any().tls(&authority.certs());
+    let served = Served::start_on(Served::node(1), server, Probe::new());
+    let peer = TlsPeer::connect(served.addr(), &authority.client()).expect("a right client");
+    let conn = served.watch.connect();
+    let mut stream = peer.stream;
+    let taking = thread::spawn(move || {
+        let mut piece = vec![0; 1 << 20];
+        while stream.read(&mut piece).is_ok_and(|n| n > 0) {}
+    });
+    let (tell, told) = mpsc::channel();
+    let writer = conn.clone();
+    served.parent.tell(move |ctx| {
+        writer.write(Bytes::from(vec![7; ALL]));
+        look_on(ctx, writer, ALL, tell)
+    });
+    // Ends when nobody looks on any more.
+    let looks = told.iter().count();
+    assert!(looks >= ALL >> 21, "others had {looks} turns meanwhile");
+    conn.close();
+    taking.join().unwrap();
+    served.finish();
+}

@@ -21,6 +21,10 @@ use super::{Buffers, Connection, Fate, Hold, Phase, TURN};
 use crate::connection::{Shared, Taken};
 use crate::event::DisconnectReason;
 
+/// As much plaintext as is encrypted and handed over for one connection at a time: about a
+/// millisecond's worth. A peer that takes it as fast as it is made would have the loop for itself.
+const OUT_AT_ONCE: usize = 1 << 20;
+
 /// The session of a connection, and what its handshake leads to.
 pub(super) struct Secure {
     session: TlsSession,
@@ -116,6 +120,7 @@ impl Secure {
             Taken::Several(newest) => pieces.extend(newest),
         }
         let mut progress = false;
+        let mut sent = 0;
         loop {
             self.encrypt_all(pieces)?;
             let output = self.session.output();
@@ -128,8 +133,13 @@ impl Secure {
                 WriteOutcome::WouldBlock => return Ok(progress),
                 WriteOutcome::Written(n) => {
                     progress |= n > 0;
+                    sent += n;
                     shared.count_sent(self.sent(n));
                     if n < len {
+                        return Ok(progress);
+                    }
+                    if sent >= OUT_AT_ONCE && !pieces.is_empty() {
+                        io.write_again();
                         return Ok(progress);
                     }
                 }
