@@ -230,8 +230,10 @@ impl Os for System {
     }
 
     fn set_user_timeout(&self, stream: &SystemStream, timeout: Option<Duration>) -> io::Result<()> {
+        // Counted in milliseconds, of which none would mean the system's own limit.
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        SockRef::from(&stream.socket).set_tcp_user_timeout(timeout)?;
+        SockRef::from(&stream.socket)
+            .set_tcp_user_timeout(timeout.map(|at_most| at_most.max(Duration::from_millis(1))))?;
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let _ = (stream, timeout);
         Ok(())
@@ -338,6 +340,25 @@ fn set_keepalive(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> 
             #[cfg(any(target_os = "openbsd", target_os = "haiku", windows))]
             let _ = (interval, count);
             socket.set_tcp_keepalive(&periods)
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// A limit below the system's resolution was none at all.
+    #[test]
+    fn the_shortest_user_timeout_is_a_millisecond() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = System.stream_from_std(stream).unwrap();
+        for (asked, expected) in [(0, 1), (999, 1), (12_345, 12)] {
+            let asked = Duration::from_micros(asked);
+            System.set_user_timeout(&stream, Some(asked)).unwrap();
+            let set = SockRef::from(&stream.socket).tcp_user_timeout().unwrap();
+            assert_eq!(set, Some(Duration::from_millis(expected)), "{asked:?}");
         }
     }
 }
