@@ -1,5 +1,6 @@
 //! An outgoing connection.
 
+use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, mpsc};
@@ -273,7 +274,20 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl std::error::Error for ConnectError {}
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed {
+                reason: DisconnectReason::Tls(error),
+                ..
+            } => Some(&**error),
+            Self::Failed { .. } | Self::NoOwner | Self::Forwarder(_) => None,
+            Self::Tls(error) => Some(error),
+            Self::Spawn(error) => Some(error),
+            Self::NoDriver(error) => Some(error),
+        }
+    }
+}
 
 impl From<CertError> for ConnectError {
     fn from(error: CertError) -> Self {

@@ -1,5 +1,6 @@
 //! What an owner is told about its connections.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -193,7 +194,13 @@ impl fmt::Display for DisconnectReason {
             Self::OwnerDown => f.write_str("the owner has ended"),
             Self::ParentDown => f.write_str("the parent has ended"),
             Self::ConnectTimeout => f.write_str("not connected in time"),
-            Self::Tls(error) => error.fmt(f),
+            Self::Tls(error) => {
+                error.fmt(f)?;
+                // This is the end of the chain of errors: nobody asks a reason for its cause.
+                error
+                    .source()
+                    .map_or(Ok(()), |cause| write!(f, ": {cause}"))
+            }
             Self::Unresolved(error) => f.write_str(error),
             Self::Io(kind) => write!(f, "{kind}"),
         }

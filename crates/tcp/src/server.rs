@@ -3,6 +3,7 @@
 mod handshakes;
 mod shared;
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -386,7 +387,16 @@ impl fmt::Display for ListenError {
     }
 }
 
-impl std::error::Error for ListenError {}
+impl Error for ListenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Io { error, .. } => Some(error),
+            Self::Forwarder(_) => None,
+            Self::Spawn(error) => Some(error),
+            Self::NoDriver(error) => Some(error),
+        }
+    }
+}
 
 impl From<SpawnError> for ListenError {
     fn from(error: SpawnError) -> Self {

@@ -313,6 +313,22 @@ fn sockets_that_wait_for_their_alerts_to_be_read_are_bounded() {
     served.finish();
 }
 
+/// "The peer broke the TLS protocol", and how was for nobody to see.
+#[test]
+fn a_reason_says_what_exactly_went_wrong() {
+    let authority = Authority::new();
+    let tls12 = authority.server().versions(Versions::Tls12).build();
+    let mut server = tls12.unwrap().session(Instant::now()).unwrap();
+    let tls13 = ClientTls::builder().roots(authority.roots());
+    let tls13 = tls13.versions(Versions::Tls13).build().unwrap();
+    let client = tls13.session("localhost", Instant::now()).unwrap();
+    let mut hello = client.output().to_vec();
+    let error = server.receive(&mut hello, &mut []).unwrap_err();
+    let (short, cause) = (error.to_string(), error.source().unwrap().to_string());
+    let reason = DisconnectReason::Tls(Arc::new(error));
+    assert_eq!(reason.to_string(), format!("{short}: {cause}"));
+}
+
 /// The loop asked when to look at the files next, and waited for whoever was reading them just then.
 #[test]
 fn a_slow_disk_holds_up_no_loop() {
