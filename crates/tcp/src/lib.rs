@@ -26,7 +26,7 @@ pub use event::{DisconnectReason, TcpEvent};
 pub use node::{NoDriver, node, node_on};
 pub use options::{Overflow, WriteMarks};
 pub use route::NoWorker;
-pub use server::{ListenError, Routed, ServerHandle, TcpServer, ToParent};
+pub use server::{ListenError, PerConnection, Routed, ServerHandle, TcpServer, ToParent};
 
 /// The README's example runs with the tests.
 #[cfg(doctest)]

@@ -29,10 +29,15 @@ use crate::route::{NoWorker, Route, Workers};
 #[expect(clippy::exhaustive_enums, reason = "a mark in a type, without values")]
 pub enum ToParent {}
 
-/// Connections go elsewhere; see [`TcpServer`].
+/// Connections go to processes that were named; see [`TcpServer`].
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a mark in a type, without values")]
 pub enum Routed {}
+
+/// Each connection goes to a process of its own; see [`TcpServer`].
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a mark in a type, without values")]
+pub enum PerConnection {}
 
 /// Listens for connections and makes each a meta-process with an owner.
 ///
@@ -97,7 +102,7 @@ impl TcpServer {
         }
     }
 
-    fn routed(self, route: Route) -> TcpServer<Routed> {
+    fn routed<R>(self, route: Route) -> TcpServer<R> {
         TcpServer {
             endpoint: self.endpoint,
             listen: self.listen,
@@ -145,7 +150,7 @@ impl TcpServer {
     pub fn per_connection<A: Actor>(
         self,
         make: impl Fn(SocketAddr) -> A + Send + Sync + 'static,
-    ) -> TcpServer<Routed>
+    ) -> TcpServer<PerConnection>
     where
         A::Msg: From<TcpEvent>,
     {
@@ -218,6 +223,14 @@ impl<R> TcpServer<R> {
 
     connection_options!();
 
+    fn start_routed<A: Actor>(mut self, ctx: &mut Ctx<'_, A>) -> Result<ServerHandle, ListenError> {
+        let route = self.route.take().expect("a routed server has a route");
+        if let Some(target) = route.forwarder(&ctx.meta_scope()) {
+            return Err(ListenError::Forwarder(target.clone()));
+        }
+        self.start(ctx, route)
+    }
+
     fn start<A: Actor>(
         self,
         ctx: &mut Ctx<'_, A>,
@@ -270,12 +283,17 @@ impl<A: Actor> Meta<A> for TcpServer<Routed> {
     type Handle = ServerHandle;
     type Error = ListenError;
 
-    fn spawn(mut self, ctx: &mut Ctx<'_, A>) -> Result<ServerHandle, ListenError> {
-        let route = self.route.take().expect("a routed server has a route");
-        if let Some(target) = route.forwarder(&ctx.meta_scope()) {
-            return Err(ListenError::Forwarder(target.clone()));
-        }
-        self.start(ctx, route)
+    fn spawn(self, ctx: &mut Ctx<'_, A>) -> Result<ServerHandle, ListenError> {
+        self.start_routed(ctx)
+    }
+}
+
+impl<A: Actor> Meta<A> for TcpServer<PerConnection> {
+    type Handle = ServerHandle;
+    type Error = ListenError;
+
+    fn spawn(self, ctx: &mut Ctx<'_, A>) -> Result<ServerHandle, ListenError> {
+        self.start_routed(ctx)
     }
 }
 
