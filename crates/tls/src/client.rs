@@ -14,7 +14,8 @@ use crate::clock::WallClock;
 use crate::facts::Usage;
 use crate::session::TlsSession;
 use crate::{
-    CertError, DEFAULT_BUFFER_LIMIT, Identity, Provider, Roots, Versions, smallest_buffer,
+    CertError, DEFAULT_BUFFER_LIMIT, Identity, Provider, Roots, Versions, check_protocols,
+    smallest_buffer,
 };
 
 /// How a client speaks TLS: whom it trusts, and who it is. A handle that is cheap to clone.
@@ -235,8 +236,9 @@ impl ClientTlsBuilder {
     ///
     /// # Errors
     ///
-    /// [`CertError`] for the server name, the identity or the roots.
+    /// [`CertError`] for the server name, a protocol, the identity or the roots.
     pub fn build(self) -> Result<ClientTls, CertError> {
+        check_protocols(&self.alpn)?;
         let crypto = self.provider.crypto();
         let server_name = self.server_name.as_deref().map(server_name).transpose()?;
         let time = Arc::new(self.clock.clone());

@@ -30,6 +30,12 @@ pub enum CertError {
     BadName(String),
     /// The text of a PEM section is broken, or its end is missing.
     BadPem,
+    /// The name of a protocol (ALPN) is empty, or longer than 255 bytes (RFC 7301, section 3.1); this
+    /// is its length.
+    BadProtocol {
+        /// How many bytes it has.
+        len: usize,
+    },
     /// The certificate's time is over.
     Expired {
         /// Its last second.
@@ -83,6 +89,12 @@ impl fmt::Display for CertError {
             }
             Self::BadName(name) => write!(f, "{name:?} is not a host name"),
             Self::BadPem => f.write_str("a PEM section is broken or incomplete"),
+            Self::BadProtocol { len } => {
+                write!(
+                    f,
+                    "the name of a protocol has {len} bytes instead of 1 to 255"
+                )
+            }
             Self::Expired { not_after } => {
                 write!(f, "the certificate expired at {}", Seconds(*not_after))
             }

@@ -112,3 +112,12 @@ const fn smallest_buffer(bytes: usize) -> usize {
     const RECORD: usize = 20 * 1024;
     if bytes < RECORD { RECORD } else { bytes }
 }
+
+/// The length of a protocol's name goes over the wire in a byte, and none is empty.
+fn check_protocols(alpn: &[Vec<u8>]) -> Result<(), CertError> {
+    let wrong = |name: &&Vec<u8>| !(1..=255).contains(&name.len());
+    match alpn.iter().find(wrong) {
+        Some(name) => Err(CertError::BadProtocol { len: name.len() }),
+        None => Ok(()),
+    }
+}

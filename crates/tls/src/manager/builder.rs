@@ -11,7 +11,9 @@ use super::store::{Served, Store, targets};
 use super::{CertManager, ClientAuth, Inner, NamePolicy, Options, ServeFor};
 use crate::clock::WallClock;
 use crate::facts::Usage;
-use crate::{CertError, DEFAULT_BUFFER_LIMIT, Identity, Provider, Versions, smallest_buffer};
+use crate::{
+    CertError, DEFAULT_BUFFER_LIMIT, Identity, Provider, Versions, check_protocols, smallest_buffer,
+};
 
 /// The options of a [`CertManager`]; made by [`CertManager::builder`].
 ///
@@ -207,10 +209,11 @@ impl CertManagerBuilder {
     ///
     /// # Errors
     ///
-    /// [`CertError`] for the first certificate, key, name or file that is not right, or if there
-    /// is nothing to serve.
+    /// [`CertError`] for the first certificate, key, name, protocol or file that is not right, or if
+    /// there is nothing to serve.
     pub fn build(self) -> Result<CertManager, CertError> {
         let options = self.options;
+        check_protocols(&options.alpn)?;
         let now = options.clock.now();
         let load = |identity: &Identity, watch| {
             let loaded = identity.load(options.provider, Usage::Server, now)?;

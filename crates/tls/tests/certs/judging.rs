@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use rcgen::ExtendedKeyUsagePurpose;
 use socktree_tls::{CertError, CertEvent, CertManager, Identity, Roots, ServeFor};
 
-use crate::kit::{Ca, Leaf, noon, providers};
+use crate::kit::{Ca, Leaf, Pair, noon, providers};
 
 fn year(year: u64) -> SystemTime {
     // Close enough for dates that begin a year.
@@ -204,4 +204,25 @@ fn expiry_is_visible_and_reported_ahead() {
         not_after
     }));
     assert_eq!((over.len(), poll(6, not_after + day).len()), (2, 0));
+}
+
+/// rustls panicked for an empty one in debug builds, and sent a broken ClientHello for a long one.
+#[test]
+fn protocols_that_do_not_fit_their_field_are_refused() {
+    let ca = Ca::new("ca");
+    for len in [0, 256, 300] {
+        let name = vec![b'a'; len];
+        let refused = CertError::BadProtocol { len };
+        let certs = ca.server().alpn([name.clone()]).build();
+        assert_eq!(certs.unwrap_err(), refused);
+        let client = ca.client().alpn([name]).build();
+        assert_eq!(client.unwrap_err(), refused);
+    }
+    for len in [1, 255] {
+        let name = vec![b'a'; len];
+        let certs = ca.server().alpn([name.clone()]).build().unwrap();
+        let client = ca.client().alpn([name.clone()]).build().unwrap();
+        let info = Pair::open(&certs, &client).server.info().unwrap();
+        assert_eq!(info.alpn, Some(name));
+    }
 }
