@@ -199,9 +199,14 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CertError> {
         kind: error.kind(),
     };
     let file = fs::File::open(path).map_err(unreadable)?;
-    let len = file.metadata().map_err(unreadable)?.len();
+    let about = file.metadata().map_err(unreadable)?;
+    // Pipes and files that the system makes up do not say how long they are.
+    let len = match usize::try_from(about.len()) {
+        Ok(len @ 1..FILE_LIMIT) if about.is_file() => len,
+        _ => FILE_LIMIT,
+    };
     // One more than there is, so that the buffer does not grow, which would leave a copy behind.
-    let room = usize::try_from(len).unwrap_or(FILE_LIMIT).min(FILE_LIMIT) + 1;
+    let room = len + 1;
     let mut text = Zeroizing::new(vec![0; room]);
     let mut filled = 0;
     let mut file = file;

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use socktree_tls::{CertError, CertEvent, CertManager, ServeFor};
+use socktree_tls::{CertError, CertEvent, CertManager, Identity, ServeFor};
 
 use crate::kit::{Ca, Issued, Leaf, Pair, noon};
 
@@ -266,4 +268,21 @@ fn files_that_are_not_there_or_too_large_are_refused_at_once() {
             limit: 1 << 20
         }
     );
+}
+
+/// `--tls-cert <(command)`: a pipe says that its length is nothing, and one byte of it was read.
+#[test]
+fn a_pipe_is_read_to_its_end() {
+    let issued = Ca::new("ca").issue(&Leaf::default());
+    let dir = Dir::new();
+    let (pipe, key) = (dir.0.join("pipe"), dir.put("key", &issued.key_pem));
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let writer = thread::spawn({
+        let (pipe, text) = (pipe.clone(), issued.chain_pem);
+        move || fs::write(pipe, text)
+    });
+    let identity = Identity::from_pem_files(&pipe, key).unwrap();
+    assert_eq!(identity.names().collect::<Vec<_>>(), ["localhost"]);
+    writer.join().unwrap().unwrap();
 }
