@@ -14,8 +14,10 @@ use crate::connection::{Shared, Shut};
 
 /// A connection: cheap to clone, usable from any thread, compared by its alias.
 ///
-/// Nothing here blocks, and nothing here is a `Result` that `?` would carry out of a handler: one
-/// closed peer must not end the owner of a thousand others.
+/// Nothing here blocks. [`write`](Self::write) is no `Result`, which `?` would carry out of a handler:
+/// one closed peer must not end the owner of a thousand others. That of
+/// [`write_frame`](Self::write_frame) is about the payload alone; only
+/// [`try_write`](Self::try_write), which gives the bytes back, has an error for a peer that has gone.
 ///
 /// # Examples
 ///
