@@ -192,6 +192,7 @@ struct Options {
     alpn: Vec<Vec<u8>>,
     versions: Versions,
     resumption: bool,
+    tickets: usize,
     handshake_timeout: Duration,
     max_handshakes: usize,
     buffer_limit: usize,
@@ -228,6 +229,7 @@ impl Options {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if self.resumption {
             config.ticketer = self.provider.ticketer().map_err(|_| CertError::Provider)?;
+            config.send_tls13_tickets = self.tickets;
         } else {
             config.send_tls13_tickets = 0;
         }

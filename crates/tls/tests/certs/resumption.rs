@@ -56,6 +56,28 @@ fn resumption_can_be_off_on_either_side() {
     }
 }
 
+/// A client uses each ticket once: as many connections at a time are resumed as it has tickets.
+#[test]
+fn a_client_gets_as_many_tickets_as_was_said() {
+    let ca = Ca::new("ca");
+    for (said, given) in [(None, 1), (Some(0), 1), (Some(1), 1), (Some(3), 3)] {
+        let certs = ca.server().versions(Versions::Tls13);
+        let certs = match said {
+            Some(tickets) => certs.tickets(tickets),
+            None => certs,
+        };
+        let (certs, tls) = (certs.build().unwrap(), ca.client().build().unwrap());
+        assert!(!open(&certs, &tls));
+        let mut at_once: Vec<_> = (0..5).map(|_| Pair::new(&certs, &tls)).collect();
+        let is_resumed = |pair: &mut Pair| {
+            pair.settle().unwrap();
+            pair.server.info().unwrap().resumed
+        };
+        let resumed = at_once.iter_mut().map(is_resumed);
+        assert_eq!(resumed.filter(|resumed| *resumed).count(), given);
+    }
+}
+
 /// What a ticket has brought along is as good as a handshake: the peer's certificate is known.
 #[test]
 fn a_resumed_client_is_still_known() {
