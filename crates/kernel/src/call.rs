@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::actor::Actor;
@@ -269,35 +269,61 @@ pub struct RequestRef(pub(crate) TimerRef);
 /// The answer or the deadline, whichever takes what is open, decides how the request ends, unless a
 /// cancel or the process's end has struck the timer of its deadline off before.
 pub(crate) struct Pending<A: Actor, R, F> {
-    process: Weak<Process<A>>,
-    open: Mutex<Option<(TimerRef, F)>>,
+    open: Mutex<Option<Open<A, F>>>,
     deadline: Option<Instant>,
     answer: PhantomData<fn(R)>,
+}
+
+struct Open<A: Actor, F> {
+    /// Let go of by whoever closes the request: at the latest, the process's end does.
+    process: Arc<Process<A>>,
+    timer: TimerRef,
+    then: F,
 }
 
 impl<A: Actor, R: 'static, F> Pending<A, R, F>
 where
     F: FnOnce(Result<R, CallError>) -> A::Msg + Send + 'static,
 {
-    /// A request of this process's. It has to be [armed](Self::arm).
-    pub(crate) fn new(
-        process: Weak<Process<A>>,
+    /// A request of this process's, which the timer ends.
+    pub(crate) fn open(
+        process: Arc<Process<A>>,
+        timer: TimerRef,
         deadline: Option<Instant>,
-    ) -> (Reply<R>, Arc<Self>) {
-        let pending = Arc::new(Self {
-            process,
-            open: Mutex::new(None),
+        then: F,
+    ) -> Arc<Self> {
+        Self::new(
             deadline,
-            answer: PhantomData,
-        });
-        (Reply::new(Arc::clone(&pending) as _), pending)
+            Some(Open {
+                process,
+                timer,
+                then,
+            }),
+        )
     }
 
-    /// Opens it, and gives out what is to be done at its deadline. Dropping that unused, because
-    /// the timer was cancelled or its process has ended, closes the request.
-    pub(crate) fn arm(self: &Arc<Self>, timer: TimerRef, then: F) -> Action {
-        *lock(&self.open) = Some((timer, then));
-        Action::Expire(Deadline(Arc::clone(self) as _))
+    /// A request of a process that is ending, which hears of no answer.
+    pub(crate) fn closed(deadline: Option<Instant>) -> Arc<Self> {
+        Self::new(deadline, None)
+    }
+
+    fn new(deadline: Option<Instant>, open: Option<Open<A, F>>) -> Arc<Self> {
+        Arc::new(Self {
+            open: Mutex::new(open),
+            deadline,
+            answer: PhantomData,
+        })
+    }
+
+    /// What is to be done at its deadline. Dropping that unused, because the timer was cancelled or
+    /// its process has ended, closes the request.
+    pub(crate) fn expiry(self: &Arc<Self>) -> Action {
+        Action::Expire(Deadline::new(Arc::clone(self) as _))
+    }
+
+    /// Where its answer goes.
+    pub(crate) fn reply(self: &Arc<Self>) -> Reply<R> {
+        Reply::new(Arc::clone(self) as _)
     }
 
     /// The message did not reach its target.
@@ -315,8 +341,8 @@ where
     }
 
     fn close(&self) {
-        let then = lock(&self.open).take();
-        drop(then);
+        let open = lock(&self.open).take();
+        drop(open);
     }
 }
 
@@ -328,21 +354,23 @@ where
         // The answer and the deadline may come at once: who takes this is the one. Not the note of
         // the timer: the other would find it struck off, and close the request under our hands.
         let open = lock(&self.open).take();
-        let Some((timer, then)) = open else {
+        let Some(Open {
+            process,
+            timer,
+            then,
+        }) = open
+        else {
             return Some(answer);
         };
-        let process = self.process.upgrade();
-        let noted = process.and_then(|process| {
-            let at = process.core_ref().disown_timer(timer)?;
-            Some((process, at))
-        });
-        let Some((process, at)) = noted else {
+        let core = process.core_ref();
+        let Some(expiry) = core.strike_timer(timer) else {
             // It was cancelled, or its process has ended: nobody asks any more.
             contain("a request that was given up", || drop(then));
             return Some(answer);
         };
-        let core = process.core_ref();
-        core.worker.cancel_timer(at, timer.serial);
+        if let Some(expiry) = expiry {
+            expiry.settle();
+        }
         // The user's code, on a thread that is perhaps not its process's: no lock is held, and
         // what it breaks is its own process alone.
         match caught(|| Ok(then(answer))) {

@@ -161,11 +161,7 @@ impl<A: Actor> Process<A> {
     /// For the models: the first step of its end. Gives out what has to end before it.
     #[cfg(all(test, loom))]
     pub(crate) fn close_for_model(&self) -> Vec<Alias> {
-        self.core.close().0
-    }
-
-    pub(crate) fn weak(&self) -> Weak<Self> {
-        self.me.clone()
+        self.core.close()
     }
 
     /// Whether a signal waits that will end the process.
@@ -370,9 +366,9 @@ impl<A: Actor> Process<A> {
             let actor = cell.actor.take();
             contain(pid, || drop_for(&reason, actor));
         }
-        let (metas, timers) = self.core.close();
-        for (serial, at) in timers {
-            contain(pid, || self.core.worker.cancel_timer(at, serial));
+        let metas = self.core.close();
+        for action in self.core.strike_timers() {
+            contain(pid, || drop(action));
         }
         cell.stage = Stage::Ending(reason.clone());
         if metas.is_empty() {

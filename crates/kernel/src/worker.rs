@@ -11,12 +11,13 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::driver::{Driver, DriverParts, DriverRemote, Wait};
 use crate::guard::contain;
+use crate::id::Pid;
 use crate::message::Receipt;
 use crate::process::{After, AnyProcess};
 use crate::spare::Spares;
@@ -73,7 +74,6 @@ pub(crate) struct Worker {
     core: Wheel<Core>,
     inbox: Mutex<Inbox>,
     timers: Mutex<Timers>,
-    timer_serial: AtomicU64,
     /// Set after something was put into the inbox or the timers; the loop must not sleep then.
     pending: AtomicBool,
     stopping: AtomicBool,
@@ -82,8 +82,9 @@ pub(crate) struct Worker {
 }
 
 thread_local! {
-    /// The worker that this thread drives, or has driven until just now: its key, or 0.
-    static AT_THE_WHEEL: Cell<usize> = const { Cell::new(0) };
+    /// The worker that this thread drives, or has driven until just now: its key, or 0. And the
+    /// epoch that it does so under.
+    static AT_THE_WHEEL: Cell<(usize, u64)> = const { Cell::new((0, 0)) };
 }
 
 /// How a thread's time as driver of a worker ended.
@@ -122,7 +123,6 @@ impl Worker {
             }),
             inbox: Mutex::default(),
             timers: Mutex::default(),
-            timer_serial: AtomicU64::new(0),
             pending: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             spares,
@@ -153,7 +153,13 @@ impl Worker {
     /// Whether the calling thread drives this worker, or has until just now.
     #[inline]
     fn is_at_the_wheel(&self) -> bool {
-        AT_THE_WHEEL.get() == self.key()
+        AT_THE_WHEEL.get().0 == self.key()
+    }
+
+    /// Whether the calling thread drives this worker, and nobody has taken over.
+    fn is_driven_by_this_thread(&self) -> bool {
+        let (key, epoch) = AT_THE_WHEEL.get();
+        key == self.key() && !self.core.is_displaced(epoch)
     }
 
     /// Tells workers apart, those of other nodes included.
@@ -167,29 +173,60 @@ impl Worker {
         self.remote.wake();
     }
 
-    /// A number for a new timer.
-    pub(crate) fn next_timer(&self) -> TimerRef {
-        TimerRef {
-            worker: self.id,
-            serial: self.timer_serial.fetch_add(1, Ordering::Relaxed),
-        }
+    /// Sets a timer of a process that lives here.
+    pub(crate) fn arm_timer(
+        &self,
+        owner: Pid,
+        at: Instant,
+        make: impl FnOnce(TimerRef) -> Action,
+    ) -> TimerRef {
+        let worker = self.id;
+        let mut timers = lock(&self.timers);
+        let serial = timers.arm(owner, at, |serial| make(TimerRef { worker, serial }));
+        self.look_at(timers, at);
+        TimerRef { worker, serial }
     }
 
-    pub(crate) fn arm_timer(&self, at: Instant, timer: TimerRef, then: Action) {
+    /// Arms a timer again that has fired, unless it was struck off meanwhile.
+    pub(crate) fn renew_timer(&self, owner: Pid, timer: TimerRef, at: Instant, action: Action) {
         let mut timers = lock(&self.timers);
-        timers.arm(at, timer.serial, then);
+        let renewed = timers.renew(owner, timer.serial, at, action);
+        self.look_at(timers, at);
+        // Dropped outside the lock: it owns a message, and dropping that is user code.
+        drop(renewed);
+    }
+
+    /// Sees to it that a timer for this time is not slept through.
+    fn look_at(&self, timers: MutexGuard<'_, Timers>, at: Instant) {
         let is_first = timers.next() == Some(at);
         drop(timers);
-        // Who takes the wheel after us looks at the timers before it sleeps.
-        if is_first && !(self.is_at_the_wheel() && self.core.try_hold().is_some()) {
+        // Who drives looks at the timers before it sleeps. If that is another thread by now, it will
+        // look after us, or it has before us: then their lock has told us of its epoch.
+        if is_first && !self.is_driven_by_this_thread() {
             self.announce();
         }
     }
 
-    pub(crate) fn cancel_timer(&self, at: Instant, serial: u64) {
-        // Dropped outside the lock: an action owns a message, and dropping that is user code.
-        let action = lock(&self.timers).cancel(at, serial);
-        drop(action);
+    /// Strikes a timer off; nothing, if it is not noted. Whoever does so decides what becomes of it:
+    /// it may just be firing, and then its action is not there any more.
+    pub(crate) fn strike_timer(&self, owner: Pid, timer: TimerRef) -> Option<Option<Action>> {
+        if timer.worker != self.id {
+            return None;
+        }
+        lock(&self.timers).strike(owner, timer.serial)
+    }
+
+    /// Strikes off all timers of a process, and gives out what they would have done.
+    pub(crate) fn strike_timers(&self, owner: Pid) -> Vec<Action> {
+        lock(&self.timers).strike_all(owner)
+    }
+
+    pub(crate) fn is_timer_noted(&self, owner: Pid, timer: TimerRef) -> bool {
+        lock(&self.timers).is_noted(owner, timer.serial)
+    }
+
+    pub(crate) fn timers_of(&self, owner: Pid) -> usize {
+        lock(&self.timers).count_of(owner)
     }
 
     pub(crate) fn timer_count(&self) -> usize {
@@ -234,13 +271,13 @@ impl Worker {
 
     /// Drives the worker until the node stops or another thread takes over.
     pub(crate) fn drive(self: &Arc<Self>, epoch: u64) -> Drive {
-        struct Leave(usize);
+        struct Leave((usize, u64));
         impl Drop for Leave {
             fn drop(&mut self) {
                 AT_THE_WHEEL.set(self.0);
             }
         }
-        let _leave = Leave(AT_THE_WHEEL.replace(self.key()));
+        let _leave = Leave(AT_THE_WHEEL.replace((self.key(), epoch)));
         let Some(mut core) = self.core.take(epoch) else {
             return Drive::Displaced;
         };

@@ -6,7 +6,7 @@ mod lab;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use lab::{Do, Handle, Plan, node, stop, until};
+use lab::{Do, Handle, Plan, hear, node, stop, until};
 use socktree_kernel::{CallError, Reason, Reply, Source};
 
 /// Longer than any test runs.
@@ -56,6 +56,28 @@ fn no_timer_is_lost_when_it_is_due_at_once() {
             assert_eq!(process.number().1, n);
         }
         process.tell(|_| Err(Reason::Normal));
+    }
+    stop(&node);
+}
+
+/// Its worker goes on under another thread, which may be asleep by then without a time to wake.
+#[test]
+fn a_timer_that_a_displaced_thread_sets_fires_meanwhile() {
+    let node = node(1);
+    let (owner, other) = (Handle::new(&node), Handle::new(&node));
+    for n in 0..300_u64 {
+        let (fired, fires) = bounded(1);
+        let to = other.pid();
+        owner.run(move |ctx| {
+            // From here on this thread has its process, and no worker.
+            ctx.blocking(|| (0..n % 30).for_each(|_| std::thread::yield_now()));
+            let ring = Do::new(move |_| {
+                fired.send(()).expect("it is waited for");
+                Ok(())
+            });
+            ctx.send_after(to, ring, Duration::from_micros(n % 7));
+            hear(&fires);
+        });
     }
     stop(&node);
 }

@@ -187,10 +187,16 @@ impl<A: Actor> Ctx<'_, A> {
     {
         let now = self.now();
         let deadline = now.checked_add(timeout);
-        let (reply, pending) = Pending::new(self.process.weak(), deadline);
         let then = |answer| A::Msg::from(then(answer));
-        let timer = self.set_timer_at(after(now, timeout), |timer| pending.arm(timer, then));
-        if let Err(refused) = self.counted(send(make(reply))) {
+        let mut asked = None;
+        let timer = self.set_timer_at(after(now, timeout), |timer| {
+            let pending = Pending::open(self.process.arc(), timer, deadline, then);
+            let expiry = pending.expiry();
+            asked = Some(pending);
+            expiry
+        });
+        let pending = asked.unwrap_or_else(|| Pending::closed(deadline));
+        if let Err(refused) = self.counted(send(make(pending.reply()))) {
             // Before the message is dropped, which answers as well.
             pending.refused(CallError::from(&refused));
         }

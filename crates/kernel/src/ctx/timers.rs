@@ -33,7 +33,7 @@ impl<A: Actor> Ctx<'_, A> {
         let (process, to, from) = (self.process.arc(), to.into(), self.source());
         self.set_timer(delay, |timer| {
             Action::call(move || {
-                if process.core_ref().disown_timer(timer).is_some() {
+                if process.core_ref().strike_timer(timer).is_some() {
                     deliver(&process, from, &to, message);
                 }
             })
@@ -49,7 +49,7 @@ impl<A: Actor> Ctx<'_, A> {
         let (process, from) = (self.process.arc(), self.source());
         self.set_timer(delay, |timer| {
             Action::call(move || {
-                if process.core_ref().disown_timer(timer).is_some() {
+                if process.core_ref().strike_timer(timer).is_some() {
                     // Refused only by a process that has ended.
                     let _ended = process.deliver_always(from, Receipt::NONE, message);
                 }
@@ -124,7 +124,7 @@ impl<A: Actor> Ctx<'_, A> {
         self.set_timer(delay, |timer| {
             Action::call(move || {
                 let core = process.core_ref();
-                if core.disown_timer(timer).is_some() {
+                if core.strike_timer(timer).is_some() {
                     core.node.exit(Some(core.pid), target, reason);
                 }
             })
@@ -134,12 +134,8 @@ impl<A: Actor> Ctx<'_, A> {
     /// Cancels a timer. True if it really was cancelled, so that what it was set for will never be
     /// done, or not once more; false if it has fired, or is not one of this process's.
     pub fn cancel(&mut self, timer: TimerRef) -> bool {
-        let core = self.process.core_ref();
-        let set_to = core.disown_timer(timer);
-        if let Some(at) = set_to {
-            core.worker.cancel_timer(at, timer.serial);
-        }
-        set_to.is_some()
+        // What it would have done is dropped here, outside all locks.
+        self.process.core_ref().strike_timer(timer).is_some()
     }
 
     fn time_after(&self, delay: Duration) -> Instant {
@@ -157,12 +153,8 @@ impl<A: Actor> Ctx<'_, A> {
         make: impl FnOnce(TimerRef) -> Action,
     ) -> TimerRef {
         let core = self.process.core_ref();
-        let timer = core.worker.next_timer();
-        // Noted before it is armed: when it fires, on another thread, it looks for the note.
-        if core.own_timer(timer, at) {
-            core.worker.arm_timer(at, timer, make(timer));
-        }
-        timer
+        let timer = core.arm_timer(at, make);
+        timer.unwrap_or_else(|| TimerRef::never(core.worker.id))
     }
 }
 
@@ -199,31 +191,24 @@ impl<A: Actor, T: Clone + Send + 'static> Ticker<A, T> {
     fn fire(mut self) {
         let process = Arc::clone(&self.process);
         let core = process.core_ref();
-        if !core.owns_timer(self.timer) {
+        if !core.worker.is_timer_noted(core.pid, self.timer) {
             return;
         }
         match caught(|| Ok(self.message.clone())) {
             Ok(message) => deliver(&process, self.from, &self.to, message),
             // The user's code: what it breaks is its own process.
             Err(reason) => {
-                core.disown_timer(self.timer);
+                core.strike_timer(self.timer);
                 return process.signal(Signal::ordered(core.pid, reason));
             }
         }
         let Some(at) = next_tick(self.due, self.period, core.worker.now()) else {
-            core.disown_timer(self.timer);
+            core.strike_timer(self.timer);
             return;
         };
         let timer = self.timer;
         self.due = at;
-        if !core.renew_timer(timer, at) {
-            return;
-        }
-        core.worker
-            .arm_timer(at, timer, Action::call(|| self.fire()));
-        // Whoever cancelled it in between found nothing armed.
-        if !core.owns_timer(timer) {
-            core.worker.cancel_timer(at, timer.serial);
-        }
+        let again = Action::call(|| self.fire());
+        core.worker.renew_timer(core.pid, timer, at, again);
     }
 }

@@ -13,11 +13,10 @@ use crate::message::{Envelope, Fallback, Priority, Source};
 use crate::node::{NodeInner, SpawnOptions};
 use crate::process::RETURNED;
 use crate::process::meter::Meter;
-use crate::registry::NumberMap;
 use crate::relations::{Kind, Kinds, Told, Watched};
 use crate::sync::seam::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::seam::{Mutex, lock};
-use crate::timer::TimerRef;
+use crate::timer::{Action, TimerRef};
 use crate::worker::Worker;
 
 /// `init` is not over, and has spawned nothing so far.
@@ -25,6 +24,10 @@ const INIT_ALONE: u8 = 0;
 /// `init` is not over, and has spawned somebody.
 const INIT_WITH_CHILDREN: u8 = 1;
 const INIT_OVER: u8 = 2;
+
+const TIMERS_NEVER_SET: u8 = 0;
+const TIMERS_SET: u8 = 1;
+const TIMERS_OVER: u8 = 2;
 
 /// What does not depend on the actor's type.
 pub(crate) struct ProcessCore {
@@ -46,6 +49,8 @@ pub(crate) struct ProcessCore {
     pub(crate) meter: Meter,
     /// How far `init` is, so that a process that spawns nothing in it needs no lock for that.
     init: AtomicU8,
+    /// Whether it has set timers, so that the end of one that has not needs no lock for that.
+    timers: AtomicU8,
     /// Who is told when it ends.
     pub(crate) watched: Watched,
     owned: Mutex<Owned>,
@@ -74,8 +79,6 @@ struct Ties {
     /// A tree, because it gives its memory back leaf by leaf as thousands of connections end.
     metas: BTreeSet<Alias>,
     watches: BTreeMap<Target, Kinds>,
-    /// Each with the time that it is set to.
-    timers: NumberMap<u64, Instant>,
     /// The call that it waits in, which a signal interrupts.
     call: Option<Arc<dyn Interrupt>>,
 }
@@ -112,6 +115,7 @@ impl ProcessCore {
             own_thread: options.own_thread,
             fallback: options.fallback.clone().map(Box::new),
             init: AtomicU8::new(INIT_ALONE),
+            timers: AtomicU8::new(TIMERS_NEVER_SET),
             watched: Watched::new(),
             owned: Mutex::new(Owned {
                 closed: false,
@@ -165,6 +169,7 @@ impl ProcessCore {
     /// A snapshot, of what is known here.
     pub(super) fn info(&self) -> ProcessInfo {
         let timed = self.node.runs_timed_since;
+        let timers = self.worker.timers_of(self.pid);
         let owned = lock(&self.owned);
         let starting = self.init.load(Ordering::Acquire) != INIT_OVER;
         let closed = owned.closed;
@@ -199,7 +204,7 @@ impl ProcessCore {
             aliases: ties.aliases.iter().copied().collect(),
             links: watched(Kind::Link),
             monitors: watched(Kind::Monitor),
-            timers: ties.timers.len(),
+            timers,
             uptime: self.worker.now().saturating_duration_since(self.born),
             state,
             ending: closed,
@@ -283,30 +288,36 @@ impl ProcessCore {
         ties.map_or_else(Vec::new, |ties| std::mem::take(&mut ties.init_children))
     }
 
-    /// False if the process is ending and sets no timers any more.
-    pub(crate) fn own_timer(&self, timer: TimerRef, at: Instant) -> bool {
-        let mut owned = lock(&self.owned);
-        if !owned.closed {
-            owned.ties().timers.insert(timer.serial, at);
+    /// Sets a timer. `None` if the process is ending and sets none any more.
+    ///
+    /// In a callback alone, as is what [`strike_timers`](Self::strike_timers) follows: so what is kept of
+    /// it here needs no lock.
+    pub(crate) fn arm_timer(
+        &self,
+        at: Instant,
+        make: impl FnOnce(TimerRef) -> Action,
+    ) -> Option<TimerRef> {
+        if self.timers.load(Ordering::Relaxed) == TIMERS_OVER {
+            return None;
         }
-        !owned.closed
+        self.timers.store(TIMERS_SET, Ordering::Relaxed);
+        Some(self.worker.arm_timer(self.pid, at, make))
     }
 
-    /// Notes that a timer fires once more. False if it was cancelled meanwhile.
-    pub(crate) fn renew_timer(&self, timer: TimerRef, at: Instant) -> bool {
-        let mut owned = lock(&self.owned);
-        let ties = owned.ties.as_mut();
-        let known = ties.and_then(|ties| ties.timers.get_mut(&timer.serial));
-        known.is_some_and(|known| {
-            *known = at;
-            true
-        })
+    /// Strikes a timer of this process's off: see [`Worker::strike_timer`].
+    pub(crate) fn strike_timer(&self, timer: TimerRef) -> Option<Option<Action>> {
+        self.worker.strike_timer(self.pid, timer)
     }
 
-    pub(crate) fn owns_timer(&self, timer: TimerRef) -> bool {
-        let owned = lock(&self.owned);
-        let is_noted = |ties: &Ties| ties.timers.contains_key(&timer.serial);
-        timer.worker == self.worker.id && owned.ties.as_deref().is_some_and(is_noted)
+    /// The end of all timers, and of setting any. Gives out what they would have done.
+    pub(super) fn strike_timers(&self) -> Vec<Action> {
+        let before = self.timers.load(Ordering::Relaxed);
+        self.timers.store(TIMERS_OVER, Ordering::Relaxed);
+        if before == TIMERS_SET {
+            self.worker.strike_timers(self.pid)
+        } else {
+            Vec::new()
+        }
     }
 
     /// Says which call signals have to interrupt. What came before has interrupted nothing: look
@@ -322,16 +333,6 @@ impl ProcessCore {
         if let Some(call) = call {
             call.interrupt();
         }
-    }
-
-    /// Strikes a timer off, and says what it was set to. Whoever does so decides what becomes of
-    /// it: the timer itself may just be firing.
-    pub(crate) fn disown_timer(&self, timer: TimerRef) -> Option<Instant> {
-        if timer.worker != self.worker.id {
-            return None;
-        }
-        let ties = &mut lock(&self.owned).ties;
-        ties.as_mut()?.timers.remove(&timer.serial)
     }
 
     /// For [`relations`](crate::relations) alone, under their lock. False if it is noted already.
@@ -390,14 +391,11 @@ impl ProcessCore {
     }
 
     /// Refuses additions from now on. Gives out what has to end first.
-    pub(super) fn close(&self) -> (Vec<Alias>, NumberMap<u64, Instant>) {
+    pub(super) fn close(&self) -> Vec<Alias> {
         let mut owned = lock(&self.owned);
         owned.closed = true;
-        let Some(ties) = &mut owned.ties else {
-            return Default::default();
-        };
-        let metas = ties.metas.iter().copied().collect();
-        (metas, std::mem::take(&mut ties.timers))
+        let ties = owned.ties.as_ref();
+        ties.map_or_else(Vec::new, |ties| ties.metas.iter().copied().collect())
     }
 
     /// Frees the name and the aliases. Gives out the aliases, and who is to be told of the name.
