@@ -1,6 +1,8 @@
 //! What holds a node's processes and workers together.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+#[cfg(all(test, loom))]
+mod interleavings;
+
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,8 +24,12 @@ use crate::registry::{AliasEntry, Registry};
 use crate::relations::{Kind, Outside};
 use crate::spare::Spares;
 use crate::sync::lock;
+use crate::sync::seam::atomic::{AtomicUsize, Ordering};
 use crate::watchdog::Watchdog;
 use crate::worker::{Turn, Worker};
+
+/// In [`NodeInner::starting`]: the node stops.
+const STOPPING: usize = 1 << (usize::BITS - 1);
 
 pub(crate) struct NodeInner {
     pub(super) name: String,
@@ -38,8 +44,8 @@ pub(crate) struct NodeInner {
     pub(crate) runs_timed_since: Option<Instant>,
     counter: Counter,
     next_worker: AtomicUsize,
-    stopping: AtomicBool,
-    /// Spawns that have looked at `stopping` and not yet put their process into the tables.
+    /// Spawns that have not yet put their process into the tables, and in the highest bit whether the
+    /// node stops. In one, so that of a spawn and a stop either comes first for everyone.
     starting: AtomicUsize,
     /// Dropped when the stop begins, which is how `stop_begun` hears of it.
     until_stop: Mutex<Option<Sender<()>>>,
@@ -76,7 +82,6 @@ impl NodeInner {
             runs_timed_since,
             counter: Counter::new(),
             next_worker: AtomicUsize::new(0),
-            stopping: AtomicBool::new(false),
             starting: AtomicUsize::new(0),
             until_stop: Mutex::new(Some(until_stop)),
             stop_begun,
@@ -293,9 +298,9 @@ impl NodeInner {
 
     /// Refused once the node is stopping; until the guard is dropped, its stop is not over.
     fn begin_start(&self) -> Result<Starting<'_>, SpawnError> {
-        self.starting.fetch_add(1, Ordering::SeqCst);
+        let before = self.starting.fetch_add(1, Ordering::AcqRel);
         let starting = Starting(self);
-        if self.stopping.load(Ordering::SeqCst) {
+        if before & STOPPING != 0 {
             return Err(SpawnError::Stopping);
         }
         Ok(starting)
@@ -304,7 +309,7 @@ impl NodeInner {
     /// Whether there is no process, nor will be: true for good once the node is stopping.
     pub(super) fn is_empty(&self) -> bool {
         // In this order: a spawn first fills the table and then ends its start.
-        self.starting.load(Ordering::SeqCst) == 0 && self.registry.process_count() == 0
+        self.starting.load(Ordering::SeqCst) & !STOPPING == 0 && self.registry.process_count() == 0
     }
 
     /// Makes a process and puts it into the tables; `init` is still to come.
@@ -344,7 +349,9 @@ impl NodeInner {
 
     /// A stop that began while the process was made may have missed it.
     fn check_stop(&self, process: &dyn AnyProcess) {
-        if self.stopping.load(Ordering::SeqCst) {
+        // The stop looks into the tables after it has said that it begins, and who is not yet there
+        // looks here after it is.
+        if self.starting.load(Ordering::Acquire) & STOPPING != 0 {
             process.signal(Signal::ordered(process.core().pid, Reason::Shutdown));
         }
     }
@@ -437,7 +444,7 @@ impl NodeInner {
     }
 
     pub(super) fn begin_stop(&self) {
-        if self.stopping.swap(true, Ordering::SeqCst) {
+        if self.starting.fetch_or(STOPPING, Ordering::AcqRel) & STOPPING != 0 {
             return;
         }
         *lock(&self.until_stop) = None;
@@ -471,6 +478,7 @@ struct Starting<'a>(&'a NodeInner);
 
 impl Drop for Starting<'_> {
     fn drop(&mut self) {
+        // Before the look at who waits for it, in everyone's eyes, as is the waiter's note before this.
         self.0.starting.fetch_sub(1, Ordering::SeqCst);
         self.0.one_ended();
     }
