@@ -250,7 +250,8 @@ impl<'a, A: Actor> Ctx<'a, A> {
     /// # Errors
     ///
     /// [`SpawnError::Init`] with the reason if `init` failed. By then its meta-processes have
-    /// ended, and the processes that it had spawned have been told to, linked or not.
+    /// ended, and the processes that it had spawned have been told to, linked or not. Only where no
+    /// [spare thread](crate::NodeBuilder::spare_threads) is left to run them, that is not waited for.
     pub fn spawn<B: Actor>(&mut self, actor: B) -> Result<Address<B::Msg>, SpawnError> {
         self.spawn_with(actor, SpawnOptions::new())
     }
@@ -319,10 +320,7 @@ impl<'a, A: Actor> Ctx<'a, A> {
     /// Lets the worker go on under another thread, so that this one can wait for what other
     /// processes do. False if there is no thread to do so.
     pub(crate) fn may_wait(&self) -> bool {
-        match self.turn {
-            Some(turn) => turn.hand_over(),
-            None => self.process.core_ref().node.has_threads(),
-        }
+        self.process.core_ref().node.may_wait(self.turn)
     }
 
     // Ends.
@@ -420,6 +418,9 @@ impl<'a, A: Actor> Ctx<'a, A> {
         let (name, core) = (name.into(), self.process.core_ref());
         if name.as_str().len() > Name::MAX_LEN {
             return Err(RelationError::NameTooLong(name.as_str().len()));
+        }
+        if core.is_ending() {
+            return Err(RelationError::Ending);
         }
         if let Some(name) = core.name() {
             return Err(RelationError::HasName(name));

@@ -290,7 +290,7 @@ impl<A: Actor> Host for Pool<A> {
     }
 
     fn start(&mut self, ctx: &mut Ctx<'_, Self>, id: ChildId) -> Result<Pid, SpawnError> {
-        let options = self.options.clone().link_parent().monitored();
+        let options = self.options.clone().supervised(None);
         let worker = ctx.spawn_with((self.make)(), options)?;
         let pid = worker.pid();
         if self.workers.insert(id, worker).is_some() {

@@ -335,3 +335,18 @@ fn a_supervised_pool_comes_back() {
     assert_eq!(node.info().processes, 4);
     stop(&node);
 }
+
+/// Links and the name are the pool's affair, whatever the options say.
+#[test]
+fn options_of_workers_neither_name_nor_link_them() {
+    let (node, shop) = (node(1), Workshop::new());
+    let options = SpawnOptions::new().name("pool_worker").link_child();
+    start(&node, shop.pool(3).options(options));
+    let workers = info(&node).workers;
+    assert_eq!(workers.len(), 3);
+    assert!(node.whereis("pool_worker").is_none());
+    node.send(workers[0], Fall).unwrap();
+    until("it is replaced", || info(&node).restarts == 1);
+    assert_eq!(info(&node).workers.len(), 3);
+    stop(&node);
+}

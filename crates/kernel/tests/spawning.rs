@@ -12,8 +12,8 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use lab::{Handle, PATIENCE, Plan, hear, node, stop, until};
 use socktree_kernel::{
-    Actor, CallError, Ctx, Down, Flow, Node, NodeBuilder, Reason, Reply, SendError, Source,
-    SpawnError, SpawnOptions, protocol,
+    Actor, BlockingMeta, CallError, Ctx, Down, Flow, Node, NodeBuilder, Reason, RelationError,
+    Reply, SendError, Source, SpawnError, SpawnOptions, protocol,
 };
 
 /// One worker, and nobody who helps when a handler blocks.
@@ -343,5 +343,51 @@ fn settings_are_inherited() {
     let grandchild = child.run(|ctx| Plan::default().start_in(ctx).unwrap());
     assert_eq!(seen(&grandchild), seen(&child));
     assert_eq!(seen(&top), [some("north"), some("one"), None]);
+    stop(&node);
+}
+
+/// A meta-process ends on another thread, which has nobody to wait for: its owner's worker is stuck
+/// in the spawn, and there is no thread to go on with it.
+#[test]
+fn a_spawn_that_fails_waits_for_nothing_that_cannot_come() {
+    let builder = NodeBuilder::new("lab@localhost").workers(1);
+    let node = builder.spare_threads(0).start().unwrap();
+    let parent = Handle::new(&node);
+    let error = parent.run(|ctx| {
+        let (release, released) = bounded::<()>(0);
+        let plan = Plan::init(move |ctx| {
+            let blocks = BlockingMeta::<u64>::new(move |_| {
+                let _released = released.recv();
+                Ok(())
+            });
+            ctx.spawn_meta(blocks.on_exit(|| drop(release)))?;
+            Err(Reason::error("it cannot start"))
+        });
+        plan.start_in(ctx).err()
+    });
+    assert!(matches!(error, Some(SpawnError::Init(_))), "{error:?}");
+    until("what it had started is gone", || node.info().aliases == 0);
+
+    // Where nobody could run it meanwhile, an `init` with a limit has none.
+    let options = SpawnOptions::new().init_timeout(Duration::from_secs(3_600));
+    let child = parent.run(move |ctx| Plan::default().options(options).start_in(ctx).is_ok());
+    assert!(child);
+    stop(&node);
+}
+
+#[test]
+fn a_name_is_not_taken_any_more_in_terminate() {
+    let node = node(1);
+    let (told, outcome) = bounded(1);
+    let plan = Plan::terminate(move |ctx| {
+        let again = ctx.register("later");
+        told.send((again, ctx.unregister())).unwrap();
+    });
+    let named = plan.options(SpawnOptions::new().name("named"));
+    let named = named.start(&node).unwrap();
+    named.tell(|_| Err(Reason::Normal));
+    let (registered, unregistered) = hear(&outcome);
+    assert_eq!(registered, Err(RelationError::Ending));
+    assert_eq!(unregistered, Err(RelationError::Ending));
     stop(&node);
 }

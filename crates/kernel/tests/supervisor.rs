@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use lab::{Handle, PATIENCE, hear, node, stop, until};
 use socktree_kernel::{
-    Actor, Ctx, Flow, Node, Pid, Reason, Restart, Source, SpawnError, Supervisor, protocol,
+    Actor, ChildSpec, Ctx, Flow, Node, Pid, Reason, Restart, Source, SpawnError, SpawnOptions,
+    StartChild, Supervisor, protocol,
 };
 
 const LONG: Duration = Duration::from_secs(3_600);
@@ -394,5 +395,59 @@ fn supervisors_supervise_supervisors() {
     until("both are back", || {
         node.whereis("inner").is_some() && node.whereis("leaf") == Some(second)
     });
+    stop(&node);
+}
+
+/// Links and the name are the supervisor's affair, whatever the options say.
+#[test]
+fn options_of_children_neither_name_nor_link_them() {
+    let node = node(1);
+    let kind = Kind::new();
+    let options = SpawnOptions::new().name("another").link_child();
+    let spec = ChildSpec::new("child_0", kind.make()).options(options.clone());
+    let top = Supervisor::one_for_one().child_spec(spec);
+    let (_, ended) = node.spawn_monitored(top).unwrap();
+    let first = kind.started();
+    assert!(node.whereis("another").is_none());
+    order(&node, "child_0", fall);
+    assert_ne!(kind.started(), first);
+    until("it can be reached", || node.whereis("child_0").is_some());
+
+    let make = kind.make();
+    let template = ChildSpec::template("any", move |(): &()| make()).options(options);
+    let simple = Supervisor::simple_one_for_one().child_spec(template);
+    let (simple, simple_ended) = node.spawn_monitored(simple).unwrap();
+    for _ in 0..2 {
+        let ask = |reply| StartChild::instance("any", (), reply);
+        let started = node.call(&simple, ask, PATIENCE).unwrap();
+        assert_eq!(started.unwrap(), kind.started());
+    }
+    stop(&node);
+    assert!(matches!(ended.wait().reason, Reason::Shutdown));
+    assert!(matches!(simple_ended.wait().reason, Reason::Shutdown));
+}
+
+/// A supervisor ends its children when the node stops. What its callbacks have started is none of them.
+#[test]
+fn what_a_callback_starts_ends_with_the_node() {
+    let node = node(2);
+    // The child ends when it is heard, and its supervisor lives until then.
+    let (end, ends) = bounded(0);
+    let child = Kind {
+        end,
+        ends,
+        ..Kind::new()
+    };
+    let helper = Kind::new();
+    let make = helper.make();
+    let top = supervisor(&child, Restart::Transient, 5).on_start(move |ctx, _, _| {
+        ctx.spawn(make()).expect("its init is fine");
+    });
+    node.spawn(top).unwrap();
+    child.started();
+    helper.started();
+    node.shutdown();
+    assert!(matches!(hear(&helper.ends), Reason::Shutdown));
+    assert!(matches!(hear(&child.ends), Reason::Shutdown));
     stop(&node);
 }

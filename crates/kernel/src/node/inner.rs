@@ -125,7 +125,7 @@ impl NodeInner {
     }
 
     /// Whether threads of its own run its processes, and not a test.
-    pub(crate) fn has_threads(&self) -> bool {
+    fn has_threads(&self) -> bool {
         self.spares.limit() > 0
     }
 
@@ -385,16 +385,22 @@ impl NodeInner {
         if let Err(reason) = flow {
             // What it had opened may be closed by another worker, or by this one: then its loop
             // has to go on meanwhile.
-            if self.registry.process(pid).is_some() {
-                if let Some(turn) = turn {
-                    turn.hand_over();
-                }
+            if self.registry.process(pid).is_some() && self.may_wait(turn) {
                 self.wait_until(None, || self.registry.process(pid).is_none());
             }
             return Err(SpawnError::Init(reason));
         }
         self.check_stop(&*process);
         Ok(Address::new(process))
+    }
+
+    /// Lets the worker that the calling thread drives, if it does, go on under another, so that this one
+    /// can wait for what other processes do. False if there is no thread to do so.
+    pub(crate) fn may_wait(&self, turn: Option<&Turn<'_>>) -> bool {
+        match turn {
+            Some(turn) => turn.hand_over(),
+            None => self.has_threads(),
+        }
     }
 
     /// Has `init` run on the process's own worker, and waits for it so long and no longer.
@@ -404,11 +410,11 @@ impl NodeInner {
         process: &Process<A>,
         turn: Option<&Turn<'_>>,
     ) -> Result<Result<(), Reason>, SpawnError> {
+        if !self.may_wait(turn) {
+            return Ok(process.init(turn, InitFor::Caller));
+        }
         let (reply, waiting) = Waiting::new(self.now().checked_add(limit));
         process.init_later(InitFor::Waiting(reply));
-        if let Some(turn) = turn {
-            turn.hand_over();
-        }
         match waiting.wait(limit, || false) {
             Ok(()) => Ok(Ok(())),
             Err(CallError::Refused(reason)) => Ok(Err(reason)),
@@ -450,9 +456,9 @@ impl NodeInner {
         *lock(&self.until_stop) = None;
         for process in self.registry.processes() {
             let pid = process.core().pid;
-            let parent = process.core().parent;
-            let parent = parent.and_then(|parent| self.registry.process(parent));
-            if parent.is_some_and(|parent| parent.core().supervises()) {
+            let core = process.core();
+            let supervisor = core.parent.filter(|_| core.is_supervised());
+            if supervisor.is_some_and(|pid| self.registry.process(pid).is_some()) {
                 // It ends its children itself, in their order.
                 continue;
             }

@@ -37,6 +37,8 @@ pub struct SpawnOptions {
     pub(crate) env: Env,
     /// Told of the end, from before there can be one.
     pub(crate) told_outside: Option<Outside>,
+    /// Its parent ends it, in its order, and restarts it.
+    pub(crate) supervised: bool,
 }
 
 impl Default for SpawnOptions {
@@ -62,7 +64,16 @@ impl SpawnOptions {
             send_priority: Priority::Normal,
             env: Env::default(),
             told_outside: None,
+            supervised: false,
         }
+    }
+
+    /// As the parent that supervises the process has it: with its own links, and this name.
+    pub(crate) fn supervised(mut self, name: Option<&Name>) -> Self {
+        self.name = name.cloned();
+        self.link_child = false;
+        self.supervised = true;
+        self.link_parent().monitored()
     }
 
     /// Registers the process under a name, before `init`.
@@ -116,6 +127,9 @@ impl SpawnOptions {
 
     /// How long the spawner waits for `init`, which then runs on the process's own worker. No
     /// limit by default, and `init` runs on the spawner's thread.
+    ///
+    /// Where no [spare thread](crate::NodeBuilder::spare_threads) is left to run it, and in a test kit, it
+    /// runs on the spawner's thread, without a limit.
     ///
     /// An `init` that is late goes on until it returns, and its process ends then:
     /// [`SpawnError::InitTimeout`](crate::SpawnError::InitTimeout).

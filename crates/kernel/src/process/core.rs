@@ -37,6 +37,8 @@ pub(crate) struct ProcessCore {
     pub(crate) worker: Arc<Worker>,
     /// It ends its children before itself, so that even an order to end comes to its actor.
     supervises: AtomicBool,
+    /// Its parent ends it, in its order.
+    supervised: bool,
     /// Its handlers block, so each run leaves the worker to another thread.
     pub(super) own_thread: bool,
     /// Of what it sends without saying another.
@@ -112,6 +114,7 @@ impl ProcessCore {
             meter: Meter::new(),
             worker,
             supervises: AtomicBool::new(false),
+            supervised: options.supervised,
             own_thread: options.own_thread,
             fallback: options.fallback.clone().map(Box::new),
             init: AtomicU8::new(INIT_ALONE),
@@ -376,14 +379,18 @@ impl ProcessCore {
         }
     }
 
-    /// From now on whoever ends the process, a kill aside, leaves it to its actor how, and the
-    /// node's stop leaves its children to it.
+    /// From now on whoever ends the process, a kill aside, leaves it to its actor how.
     pub(crate) fn supervise(&self) {
         self.supervises.store(true, Ordering::Release);
     }
 
     pub(crate) fn supervises(&self) -> bool {
         self.supervises.load(Ordering::Acquire)
+    }
+
+    /// Whether its parent, if that lives, ends it when the node stops.
+    pub(crate) fn is_supervised(&self) -> bool {
+        self.supervised
     }
 
     pub(crate) fn is_ending(&self) -> bool {

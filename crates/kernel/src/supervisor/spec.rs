@@ -218,11 +218,9 @@ impl ChildSpec {
 
     /// The options for the next life.
     pub(crate) fn spawn_options(&self) -> SpawnOptions {
-        let options = self.options.clone().link_parent().monitored();
-        match self.arguments {
-            None => options.name(&self.name),
-            Some(_) => options,
-        }
+        let is_template = self.arguments.is_some();
+        let name = (!is_template).then_some(&self.name);
+        self.options.clone().supervised(name)
     }
 
     pub(crate) fn traits(&self, restart: Restart) -> Traits {
