@@ -1,15 +1,19 @@
 //! The life of a connection that its owner ends: everything that was written arrives, a reset is a
 //! reset, and no order of ends does harm twice.
 
+use std::hint;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use socktree::tcp::node_on;
 use socktree::{DisconnectReason, Framing, LengthPrefix, Reason, TcpEvent, TcpServer, Written};
 use socktree_reactor::sim::{Faults, Link, Peer, SimOs};
-use socktree_tests::{Ask, Notice, Probe, Random, Served, connect, read_to_end, receive, reset};
+use socktree_tests::{
+    Ask, DEADLINE, Notice, Probe, Random, Served, connect, read_to_end, receive, reset, until,
+};
 
 fn send(mut stream: &TcpStream, bytes: &[u8]) {
     stream.write_all(bytes).expect("the server reads");
@@ -195,7 +199,7 @@ fn a_second_exit_changes_nothing() {
     // until it has seen our end.
     send(&stream, b"\0\0\0\x05ab");
     let inside = conn.clone();
-    socktree_tests::until("the beginning of a message", || {
+    until("the beginning of a message", || {
         (inside.bytes_in() == 6).then_some(())
     });
     served.parent.ask(move |ctx| {
@@ -248,6 +252,65 @@ fn an_end_that_fails_loses_nothing_of_the_peers() {
     served.finish();
 }
 
+/// The time that a closed connection has for its last bytes ended one that only waited for its owner.
+#[test]
+fn a_slow_owner_gets_what_came_before_a_reset() {
+    const MESSAGES: u8 = 10;
+    let (parent, watch) = Probe::new();
+    let ear = watch.ear();
+    let (go, may_go) = mpsc::channel::<()>();
+    let may_go = Mutex::new(Some(may_go));
+    let server = Served::any()
+        .framing(Framing::fixed(100).unwrap())
+        .read_credit(1)
+        .linger(Duration::from_millis(1));
+    // The first is slow: it holds back until the test lets it go. The second reads nothing.
+    let server = server.per_connection(move |_| {
+        let mut held = may_go.lock().expect("nobody panics").take();
+        let first = held.is_some();
+        ear.probe().on(move |_, event| match event {
+            TcpEvent::Connect { conn } if !first => {
+                conn.pause();
+                Ok(())
+            }
+            TcpEvent::Data { .. } => {
+                if let Some(held) = held.take() {
+                    held.recv_timeout(DEADLINE).expect("the test goes on");
+                }
+                Ok(())
+            }
+            TcpEvent::Disconnect { .. } => Err(Reason::Normal),
+            _ => Ok(()),
+        })
+    });
+    let served = Served::start(server, (parent, watch));
+    let mut conns = Vec::new();
+    for _ in 0..2 {
+        let stream = connect(served.addr());
+        let conn = served.watch.connect();
+        for message in 0..MESSAGES {
+            send(&stream, &[message; 100]);
+        }
+        reset(stream);
+        until("a write has failed", || {
+            (conn.write("nobody reads this") == Written::Ended).then_some(())
+        });
+        conns.push(conn);
+    }
+    // A millisecond has gone for the first as well when it has for the second.
+    let (ended, reason) = served.watch.disconnect();
+    assert!(matches!(reason, DisconnectReason::Reset), "{reason:?}");
+    assert_eq!(ended, conns[1]);
+    go.send(()).expect("it waits");
+    for message in 0..MESSAGES {
+        assert_eq!(served.watch.data(), [message; 100].as_slice());
+    }
+    let (ended, reason) = served.watch.disconnect();
+    assert!(matches!(reason, DisconnectReason::Reset), "{reason:?}");
+    assert_eq!(ended, conns[0]);
+    served.finish();
+}
+
 /// A peer that never ends its direction.
 struct Stays;
 
@@ -284,4 +347,34 @@ fn the_longest_linger_is_for_what_was_written_alone() {
     assert!(matches!(reason, DisconnectReason::Closed), "{reason:?}");
     assert_eq!(sim.open_descriptors(), 1, "the listener's");
     served.stop();
+}
+
+/// B01: an owner that paused while the peer's last messages and its reset were being read lost them.
+#[test]
+fn a_pause_beside_the_peers_end_loses_nothing() {
+    const MESSAGES: usize = 10;
+    let server = Served::any().framing(Framing::fixed(100).unwrap());
+    let served = Served::start(server, Probe::new());
+    let mut random = Random::new(3);
+    for round in 0..2000 {
+        let stream = connect(served.addr());
+        let conn = served.watch.connect();
+        send(&stream, &[7; 100 * MESSAGES]);
+        reset(stream);
+        for _ in 0..random.below(2000) {
+            hint::spin_loop();
+        }
+        conn.pause();
+        conn.resume();
+        for message in 0..MESSAGES {
+            assert_eq!(
+                served.watch.data(),
+                [7; 100].as_slice(),
+                "{round} {message}"
+            );
+        }
+        let reason = served.watch.ended();
+        assert!(matches!(reason, DisconnectReason::Reset), "{reason:?}");
+    }
+    served.finish();
 }

@@ -81,6 +81,17 @@ impl Connection {
         Fate::Lives
     }
 
+    /// Whether the owner takes messages now.
+    #[inline(always)]
+    fn may_deliver<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> bool {
+        if self.shared.is_paused() {
+            // The driver is still to be told. Another read could find the peer's end meanwhile, and
+            // that would be the end of what waits.
+            self.pause_for_owner(io);
+        }
+        self.hold & NO_MESSAGES == 0
+    }
+
     /// Makes messages of what was read and delivers them, as far as credit and mailbox allow.
     pub(super) fn take_in<O: Os, C>(
         &mut self,
@@ -92,7 +103,7 @@ impl Connection {
         let mut fate = Fate::Lives;
         let mut feed = decoder.feed(buffer);
         loop {
-            if self.hold & NO_MESSAGES != 0 || self.shared.is_paused() {
+            if !self.may_deliver(io) {
                 self.backlog = true;
                 break;
             }
@@ -131,7 +142,7 @@ impl Connection {
                 pressure.owner_stall = None;
             }
         }
-        while self.backlog && self.hold & NO_MESSAGES == 0 && !self.shared.is_paused() {
+        while self.backlog && self.may_deliver(io) {
             let decoder = &mut self.decoder;
             let next = catch_unwind(AssertUnwindSafe(|| decoder.next_pending()));
             let Ok(next) = next else {
@@ -261,6 +272,7 @@ impl Connection {
             return Fate::Lives;
         }
         self.release_reads(io, Hold::OWNER);
+        self.bound_broken(io);
         if self.phase != Phase::Open {
             return Fate::Lives;
         }
@@ -273,6 +285,7 @@ impl Connection {
     pub(super) fn pause_for_owner<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
         if self.phase == Phase::Open {
             self.hold_reads(io, Hold::OWNER);
+            self.bound_broken(io);
         }
     }
 

@@ -140,16 +140,31 @@ impl Connection {
         }
         let _dropped_last = self.shared.close();
         self.shared.set_blocked(false);
-        let linger = self.options().linger;
-        let until = self.shared.group().scope.now().checked_add(linger);
         let pressure = self.pressure();
         pressure.sending = VecDeque::new();
         pressure.write_stall = None;
-        pressure.linger = pressure.linger.or(until);
         pressure.broken.get_or_insert(reason);
-        self.rearm(io);
+        self.bound_broken(io);
         self.release_reads(io, Hold::WRITES);
         Fate::Lives
+    }
+
+    /// A broken connection ends when what the peer had sent is read, however long its owner takes to
+    /// handle it; but it does not wait for an owner that does not want to read.
+    pub(super) fn bound_broken<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
+        if !self.is_broken() {
+            return;
+        }
+        let unwanted = self.hold & Hold::OWNER != 0;
+        let linger = self.options().linger;
+        let until = self.shared.group().scope.now().checked_add(linger);
+        let pressure = self.pressure();
+        pressure.linger = if unwanted {
+            pressure.linger.or(until)
+        } else {
+            None
+        };
+        self.rearm(io);
     }
 
     /// Nothing can be written any more; only what the peer has sent is still of interest.
