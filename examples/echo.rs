@@ -200,6 +200,10 @@ fn parse_framing(text: &str, max_frame: Option<usize>) -> Result<Framing, String
             .map_or_else(|| prefix.clone(), |max| prefix.clone().max_frame(max))
             .build()
     };
+    let has_no_header = text == "raw" || text.starts_with("fixed:");
+    if max_frame.is_some() && has_no_header {
+        return Err(format!("--max-frame has no meaning with --framing {text}"));
+    }
     let built: Result<Framing, FramingError> = match text.split_once(':') {
         None if text == "raw" => Ok(Framing::raw()),
         None if text == "u8" => prefix(LengthPrefix::u8()),
