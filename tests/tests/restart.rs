@@ -1,6 +1,7 @@
 //! Servers on a fixed port: whoever is restarted finds it free, and whoever cannot have it is told
 //! why (P-04, A12, A13, F05 of the fault lists).
 
+use std::error::Error as _;
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Sender};
@@ -136,6 +137,8 @@ fn listen_error(node: &Node, server: TcpServer) -> (ErrorKind, String) {
     let probe = probe.init(move |ctx| {
         let error = ctx.spawn_meta(server).expect_err("it cannot be bound");
         let text = error.to_string();
+        // A reason shows the causes as well: none may be in there twice.
+        assert!(error.source().is_none(), "{text}");
         let ListenError::Io { error, .. } = error else {
             panic!("{text}");
         };

@@ -276,15 +276,12 @@ impl fmt::Display for ConnectError {
 
 impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // These speak for themselves in what is shown: what is behind them comes next.
         match self {
-            Self::Failed {
-                reason: DisconnectReason::Tls(error),
-                ..
-            } => Some(&**error),
             Self::Failed { .. } | Self::NoOwner | Self::Forwarder(_) => None,
-            Self::Tls(error) => Some(error),
-            Self::Spawn(error) => Some(error),
-            Self::NoDriver(error) => Some(error),
+            Self::Tls(error) => error.source(),
+            Self::Spawn(error) => error.source(),
+            Self::NoDriver(error) => error.source(),
         }
     }
 }

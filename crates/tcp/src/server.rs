@@ -407,11 +407,12 @@ impl fmt::Display for ListenError {
 
 impl Error for ListenError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // These speak for themselves in what is shown: what is behind them comes next.
         match self {
-            Self::Io { error, .. } => Some(error),
+            Self::Io { error, .. } => error.source(),
             Self::Forwarder(_) => None,
-            Self::Spawn(error) => Some(error),
-            Self::NoDriver(error) => Some(error),
+            Self::Spawn(error) => error.source(),
+            Self::NoDriver(error) => error.source(),
         }
     }
 }
