@@ -35,6 +35,14 @@ pub(super) struct Secure {
     asked: Asked,
 }
 
+/// How far handing over has come.
+enum Reached {
+    /// As far as it goes: all of it, or what the system takes. Has it taken anything?
+    End { progress: bool },
+    /// Others have their turn before there is more.
+    Pause,
+}
+
 /// What whoever asked for an outgoing connection wants; nothing for an accepted one.
 #[derive(Default)]
 pub(crate) struct Asked {
@@ -98,14 +106,14 @@ impl Secure {
     }
 
     /// Encrypts and hands over as much as session and system take of the pieces and of the newest,
-    /// which are left behind the others. Returns whether the system took anything.
+    /// which are left behind the others.
     fn hand_over<O: Os, C>(
         &mut self,
         shared: &Shared,
         io: &mut SourceIo<'_, O, C>,
         newest: Taken,
         pieces: &mut VecDeque<Bytes>,
-    ) -> Result<bool, DisconnectReason> {
+    ) -> Result<Reached, DisconnectReason> {
         match newest {
             Taken::Nothing => {}
             // The usual case: one answer, and nothing before it.
@@ -126,21 +134,20 @@ impl Secure {
             let output = self.session.output();
             let len = output.len();
             if len == 0 {
-                return Ok(progress);
+                return Ok(Reached::End { progress });
             }
             let wrote = io.write(output);
             match wrote.map_err(|error| DisconnectReason::from_io(&error))? {
-                WriteOutcome::WouldBlock => return Ok(progress),
+                WriteOutcome::WouldBlock => return Ok(Reached::End { progress }),
                 WriteOutcome::Written(n) => {
                     progress |= n > 0;
                     sent += n;
                     shared.count_sent(self.sent(n));
                     if n < len {
-                        return Ok(progress);
+                        return Ok(Reached::End { progress });
                     }
                     if sent >= OUT_AT_ONCE && !pieces.is_empty() {
-                        io.write_again();
-                        return Ok(progress);
+                        return Ok(Reached::Pause);
                     }
                 }
             }
@@ -436,13 +443,22 @@ impl Connection {
         }
         let waiting = self.pressure.as_mut().map(|p| &mut p.sending);
         let mut pieces = waiting.map(std::mem::take).unwrap_or_default();
-        let progress = secure.hand_over(&self.shared, io, taken, &mut pieces)?;
+        let reached = secure.hand_over(&self.shared, io, taken, &mut pieces)?;
         let waits = !pieces.is_empty() || secure.has_output();
-        if waits {
-            self.pressure().sending = pieces;
-            self.blocked(io, progress);
-        } else if self.pressure.is_some() {
-            self.unblocked(io);
+        match reached {
+            Reached::End { progress } if waits => {
+                self.pressure().sending = pieces;
+                self.blocked(io, progress);
+            }
+            Reached::End { .. } if self.pressure.is_some() => self.unblocked(io),
+            Reached::End { .. } => {}
+            Reached::Pause => {
+                self.pressure().sending = pieces;
+                // It is not the peer who holds it up, and who writes meanwhile is not to blame.
+                self.unblocked(io);
+                self.shared.watch();
+                io.write_again();
+            }
         }
         Ok(())
     }
