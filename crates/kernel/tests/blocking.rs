@@ -99,6 +99,12 @@ fn its_handler_takes_what_is_sent_to_the_alias() {
     let double = |reply| Double(4, reply);
     assert_eq!(node.call(alias, double, PATIENCE).unwrap(), 8);
     assert_eq!(owner.number().1, 4);
+    let counts = [
+        ("messages out", "1".to_owned()),
+        ("messages in", "1".to_owned()),
+    ];
+    let seen = node.inspect(alias).unwrap();
+    assert!(counts.iter().all(|count| seen.contains(count)), "{seen:?}");
     let foreign = node.send(alias, "not for it");
     assert!(matches!(foreign, Err(SendError::NotAccepted("not for it"))));
     // It fails while `start` still waits.

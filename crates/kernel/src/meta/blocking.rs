@@ -1,6 +1,7 @@
 //! Meta-processes that block: a loop on a thread of its own, and a handler on the scheduler.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 
@@ -37,6 +38,9 @@ type OnExit = Box<dyn FnOnce() + Send>;
 ///
 /// As always, exits and notices overtake messages: whoever must not miss the last ones has `start`
 /// send its end as a message of its own.
+///
+/// [`Node::inspect`] tells what it has sent and, if there is a handler, what waits for that, what came, and
+/// how long it ran if the node [measures it](crate::NodeBuilder::measure_running_time).
 ///
 /// # Examples
 ///
@@ -148,6 +152,7 @@ where
                 rooms: 0,
             }),
             bell: Condvar::new(),
+            sent: AtomicU64::new(0),
         });
         let handle = MetaHandle {
             shared: Arc::clone(&shared),
@@ -256,7 +261,11 @@ impl<T: Send + 'static> MetaHandle<T> {
             }
             message = match self.owner.deliver(from, Receipt::NONE, message) {
                 Err(SendError::Full(message)) if !is_in_handler() => message,
-                sent => return sent,
+                Err(refused) => return Err(refused),
+                Ok(()) => {
+                    self.shared.sent.fetch_add(1, Ordering::Relaxed);
+                    return Ok(());
+                }
             };
             let shared = Arc::clone(&self.shared);
             if self.owner.when_room(Box::new(move || shared.has_room())) {
@@ -274,6 +283,8 @@ struct Shared {
     end: Mutex<End>,
     /// Rung when there is room at the owner's, and at the end.
     bell: Condvar,
+    /// Messages that the owner has taken. Both halves send.
+    sent: AtomicU64,
 }
 
 struct End {
@@ -379,11 +390,17 @@ impl MetaPort for Port {
     }
 
     fn inspect(&self) -> Inspection {
-        let mut items = vec![("parent", self.shared.parent.to_string())];
+        let sent = self.shared.sent.load(Ordering::Relaxed);
+        let mut items = vec![
+            ("parent", self.shared.parent.to_string()),
+            ("messages out", sent.to_string()),
+        ];
         if let Some(half) = &self.handler {
             let info = half.info();
             items.push(("mailbox", info.mailbox.to_string()));
             items.push(("messages in", info.messages_in.to_string()));
+            let ran = info.running_time;
+            items.extend(ran.map(|ran| ("running time", format!("{ran:?}"))));
         }
         items
     }
