@@ -82,7 +82,8 @@ pub trait Actor: Sized + Send + 'static {
         Ok(())
     }
 
-    /// Called for [`Node::inspect_actor`](crate::Node::inspect_actor): what the actor adds to what is
+    /// Called for [`Ctx::inspect_actor`] and
+    /// [`Node::inspect_actor`](crate::Node::inspect_actor): what the actor adds to what is
     /// known of every process. Names and values, as text.
     fn inspect(&self) -> Inspection {
         Inspection::new()

@@ -93,6 +93,12 @@ impl<'a, A: Actor> Ctx<'a, A> {
         Source::Process(self.pid())
     }
 
+    /// Whether the target leads to this process.
+    fn is_own(&self, target: &Target) -> bool {
+        let process = self.process.core_ref().node.registry.resolve(target);
+        process.is_some_and(|process| process.core().pid == self.pid())
+    }
+
     // Who and where.
 
     /// The process's number.
@@ -347,13 +353,7 @@ impl<'a, A: Actor> Ctx<'a, A> {
     /// [`RelationError::Exists`] if it is linked already.
     pub fn link(&mut self, target: impl Into<Target>) -> Result<(), RelationError> {
         let target = target.into();
-        let core = self.process.core_ref();
-        if core
-            .node
-            .registry
-            .resolve(&target)
-            .is_some_and(|p| p.core().pid == core.pid)
-        {
+        if self.is_own(&target) {
             return Err(RelationError::ToItself);
         }
         self.watch(&target, Kind::Link)
@@ -452,7 +452,8 @@ impl<'a, A: Actor> Ctx<'a, A> {
         Ok(())
     }
 
-    /// Makes a further address for the process, to be given up without ending the process.
+    /// Makes a further address for the process, to be given up without ending the process. In
+    /// [`Actor::terminate`] it leads nowhere from the beginning.
     pub fn create_alias(&mut self) -> Alias {
         let core = self.process.core_ref();
         let alias = core.node.new_alias();
@@ -510,7 +511,8 @@ impl<'a, A: Actor> Ctx<'a, A> {
         self.process.core_ref().set_log_filter(filter);
     }
 
-    /// What the target tells about itself, or `None` if there is none. Never waits.
+    /// What is known of the target without asking its actor, or `None` if there is none. Never waits.
+    /// [`inspect_actor`](Self::inspect_actor) tells what the actor adds.
     pub fn inspect(&self, target: impl Into<Target>) -> Option<Inspection> {
         self.process.core_ref().node.inspect(&target.into())
     }

@@ -37,7 +37,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(15);
 /// with [`advance`](Self::advance), timer by timer.
 ///
 /// Whom the actor talks to is played by [`Probe`]s. What it starts runs as well. The kit has one
-/// worker; a handler that blocks blocks the test, so [`Ctx::blocking`] gains nothing here.
+/// worker; a handler that blocks blocks the test, so [`Ctx::blocking`] gains nothing here, and a
+/// [`Ctx::call`] waits in vain for its whole timeout: [`Ctx::request`] is what can be tested.
 ///
 /// # Examples
 ///

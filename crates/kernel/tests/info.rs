@@ -108,6 +108,54 @@ fn an_actor_adds_items_of_its_own() {
     stop(&node);
 }
 
+/// From a handler, waiting or not, and of a meta-process as well.
+#[test]
+fn a_handler_inspects_another_actor() {
+    struct Shop;
+    impl Actor for Shop {
+        type Msg = NoMessages;
+        fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, never: NoMessages) -> Flow {
+            match never {}
+        }
+        fn inspect(&self) -> Inspection {
+            vec![("sold", "7".to_owned())]
+        }
+    }
+    let node = node(1);
+    let (shop, process) = (node.spawn(Shop).unwrap().pid(), Handle::new(&node));
+    let seen = process.run(move |ctx| {
+        let seen = ctx.inspect_actor(shop, PATIENCE);
+        let own = ctx.inspect_actor(ctx.pid(), PATIENCE);
+        assert!(matches!(own, Err(CallError::ToItself)));
+        let nobody = ctx.inspect_actor("nobody", PATIENCE);
+        assert!(matches!(nobody, Err(CallError::Unknown)));
+        ctx.request_inspection(shop, PATIENCE, |seen| {
+            seen.map_or(0, |seen| seen.len() as u64)
+        });
+        ctx.request_inspection("nobody", PATIENCE, |seen| u64::from(seen.is_err()));
+        seen.unwrap()
+    });
+    assert_eq!(seen.last(), Some(&("sold", "7".to_owned())));
+    let mut answers = [process.number().1, process.number().1];
+    answers.sort_unstable();
+    assert_eq!(answers, [1, seen.len() as u64]);
+    let info = node.process_info(process.pid()).unwrap();
+    assert_eq!(info.messages_out, 0, "it is no message");
+
+    let (release, released) = bounded::<()>(0);
+    let items = process.run(move |ctx| {
+        let blocks = BlockingMeta::<u64>::new(move |_| {
+            let _released = released.recv();
+            Ok(())
+        });
+        let alias = ctx.spawn_meta(blocks).unwrap();
+        ctx.inspect_actor(alias, PATIENCE).unwrap()
+    });
+    assert_eq!(items[0].0, "parent");
+    drop(release);
+    stop(&node);
+}
+
 /// It goes before the messages, and a process that ends answers as well.
 #[test]
 fn an_inspection_of_a_busy_process_waits_for_its_handler_alone() {

@@ -10,6 +10,7 @@ use crate::ctx::timers::after;
 use crate::error::{CallError, SendError};
 use crate::id::Target;
 use crate::message::Address;
+use crate::meta::Inspection;
 
 impl<A: Actor> Ctx<'_, A> {
     /// Sends a message that asks for an answer, and waits for it. The worker goes on meanwhile
@@ -50,11 +51,10 @@ impl<A: Actor> Ctx<'_, A> {
         timeout: Duration,
     ) -> Result<R, CallError> {
         let (core, to) = (self.process.core_ref(), to.into());
-        let callee = core.node.registry.resolve(&to);
-        if callee.is_some_and(|callee| callee.core().pid == core.pid) {
+        if self.is_own(&to) {
             return Err(CallError::ToItself);
         }
-        let send = |message| core.node.ask(self.source(), &to, message);
+        let send = |message| self.counted(core.node.ask(self.source(), &to, message));
         self.wait_for(make, timeout, send)
     }
 
@@ -72,7 +72,7 @@ impl<A: Actor> Ctx<'_, A> {
         if to.pid() == self.pid() {
             return Err(CallError::ToItself);
         }
-        let send = |message: T| to.ask_from(self.source(), message.into());
+        let send = |message: T| self.counted(to.ask_from(self.source(), message.into()));
         self.wait_for(make, timeout, send)
     }
 
@@ -84,8 +84,7 @@ impl<A: Actor> Ctx<'_, A> {
     ) -> Result<R, CallError> {
         let process = self.process;
         let (reply, waiting) = Waiting::new(self.now().checked_add(timeout));
-        let sent = self.counted(send(make(reply)));
-        sent.map_err(|refused| CallError::from(&refused))?;
+        send(make(reply)).map_err(|refused| CallError::from(&refused))?;
         // Only a callee on another worker can be as fast.
         if !waiting.is_answered()
             && let Some(turn) = self.turn
@@ -111,8 +110,8 @@ impl<A: Actor> Ctx<'_, A> {
     ///
     /// `make` builds the message around the [`Reply`] that it carries, and `then` makes a message
     /// for this process out of what comes of it: once, whatever comes of it, an answer, a refused
-    /// message or a timeout. `then` may run on any thread; what it has captured is how to tell
-    /// one request from another. The request ends with this process, and can be
+    /// message or a timeout. `then` may run on any thread, also on one that drives a worker, so it
+    /// must not block; what it has captured is how to tell one request from another. The request ends with this process, and can be
     /// [cancelled](Self::cancel_request) before. Its answer never finds this process's mailbox full.
     ///
     /// # Examples
@@ -156,7 +155,7 @@ impl<A: Actor> Ctx<'_, A> {
         A::Msg: From<N>,
     {
         let (core, to) = (self.process.core_ref(), to.into());
-        let send = |message| core.node.ask(self.source(), &to, message);
+        let send = |message| self.counted(core.node.ask(self.source(), &to, message));
         self.ask(make, timeout, then, send)
     }
 
@@ -171,7 +170,7 @@ impl<A: Actor> Ctx<'_, A> {
     where
         A::Msg: From<N>,
     {
-        let send = |message: T| to.ask_from(self.source(), message.into());
+        let send = |message: T| self.counted(to.ask_from(self.source(), message.into()));
         self.ask(make, timeout, then, send)
     }
 
@@ -196,11 +195,70 @@ impl<A: Actor> Ctx<'_, A> {
             expiry
         });
         let pending = asked.unwrap_or_else(|| Pending::closed(deadline));
-        if let Err(refused) = self.counted(send(make(pending.reply()))) {
+        if let Err(refused) = send(make(pending.reply())) {
             // Before the message is dropped, which answers as well.
             pending.refused(CallError::from(&refused));
         }
         RequestRef(timer)
+    }
+
+    /// What the target tells about itself, with what its actor adds ([`Actor::inspect`]): a
+    /// [call](Self::call) that goes before the messages that wait for it. It is no message, and is
+    /// counted as none.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn inspect_actor(
+        &mut self,
+        target: impl Into<Target>,
+        timeout: Duration,
+    ) -> Result<Inspection, CallError> {
+        let (node, target) = (&self.process.core_ref().node, target.into());
+        if self.is_own(&target) {
+            return Err(CallError::ToItself);
+        }
+        let ask = |reply| node.ask_to_inspect(&target, reply);
+        self.wait_for(|reply| reply, timeout, ask)
+    }
+
+    /// As [`inspect_actor`](Self::inspect_actor), with the answer as a message: a
+    /// [request](Self::request).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use socktree_kernel::{Actor, CallError, Ctx, Flow, Inspection, Source, protocol};
+    /// struct Look;
+    /// struct Seen(Result<Inspection, CallError>);
+    /// protocol! { enum Msg { Look(Look), Seen(Seen) } }
+    ///
+    /// struct Observer;
+    /// impl Actor for Observer {
+    ///     type Msg = Msg;
+    ///     fn handle(&mut self, ctx: &mut Ctx<'_, Self>, _: Source, message: Msg) -> Flow {
+    ///         match message {
+    ///             Msg::Look(Look) => drop(ctx.request_inspection("cache", Duration::from_secs(1), Seen)),
+    ///             Msg::Seen(Seen(Ok(items))) => println!("{items:?}"),
+    ///             Msg::Seen(Seen(Err(error))) => println!("{error}"),
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn request_inspection<N: 'static>(
+        &mut self,
+        target: impl Into<Target>,
+        timeout: Duration,
+        then: impl FnOnce(Result<Inspection, CallError>) -> N + Send + 'static,
+    ) -> RequestRef
+    where
+        A::Msg: From<N>,
+    {
+        let (node, target) = (&self.process.core_ref().node, target.into());
+        let ask = |reply| node.ask_to_inspect(&target, reply);
+        self.ask(|reply| reply, timeout, then, ask)
     }
 
     /// Gives a request up. True if no answer will come of it; false if that is on its way already,

@@ -62,8 +62,10 @@ impl<A: Actor> Ctx<'_, A> {
     ///
     /// The rate is fixed: a message that is late does not delay the next one, and those that were
     /// missed altogether, because the worker had no time, are not made up for. The target is looked
-    /// up each time; a message that cannot be delivered is dropped. A period below one millisecond
-    /// counts as one.
+    /// up each time; a message that cannot be delivered is dropped. A target that is slower than the
+    /// period has them wait in its mailbox: give it a [bound](crate::SpawnOptions::mailbox), and
+    /// those that find no room are dropped. The message is cloned on the thread that drives the
+    /// worker, and must not block that. A period below one millisecond counts as one.
     ///
     /// # Examples
     ///
