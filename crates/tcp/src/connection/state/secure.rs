@@ -21,9 +21,10 @@ use super::{Buffers, Connection, Fate, Hold, Phase, TURN};
 use crate::connection::{Shared, Taken};
 use crate::event::DisconnectReason;
 
-/// As much plaintext as is encrypted and handed over for one connection at a time: about a
-/// millisecond's worth. A peer that takes it as fast as it is made would have the loop for itself.
-const OUT_AT_ONCE: usize = 1 << 20;
+/// As much ciphertext as is made and handed over for one connection in a turn: some tenths of a
+/// millisecond. A peer that takes it as fast as it is made would have the loop for itself; and while
+/// anybody has more to do, the loop asks the system in every sixteenth turn only.
+const OUT_AT_ONCE: usize = 256 << 10;
 
 /// The session of a connection, and what its handshake leads to.
 pub(super) struct Secure {
