@@ -26,9 +26,10 @@ use crate::event::{DisconnectReason, TcpEvent};
 use crate::options::{ConnectionOptions, MESSAGE_OVERHEAD};
 
 /// How many bytes are read before the processes that they are for get to run. Few enough that they are
-/// still in the processor's cache when the answers are handed over, and that nobody waits long for
-/// theirs; enough that the way to the processes and back is a small part of it.
-pub(crate) const TURN: usize = 64 << 10;
+/// still in the nearest of the processor's caches when the answers are handed over (of which this is
+/// half, as a rule), and that nobody waits long for theirs; enough that the way to the processes and
+/// back is a small part of it.
+pub(crate) const TURN: usize = 16 << 10;
 
 /// Where a worker's connections are read into, one after the other.
 pub(crate) struct Buffers {
