@@ -25,8 +25,10 @@ use crate::event::DisconnectReason;
 use crate::node::{Line, Remotes};
 use crate::server::ServerShared;
 
-/// Readiness that one turn serves before processes get to run, if it brings few bytes.
-const EVENTS_PER_TURN: usize = 1024;
+/// Readiness that one turn serves before processes get to run, if it brings few bytes. Few enough that
+/// what reading has touched, the kernel's and ours, is still in a cache of the core's own when the
+/// answers are written.
+const EVENTS_PER_TURN: usize = 64;
 
 /// How long a driver keeps the memory of a burst after the last activity. Long enough that a
 /// service that is used never notices, short enough that one that idles gives back what it has.
