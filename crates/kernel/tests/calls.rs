@@ -1,10 +1,13 @@
 //! Calls: answered, refused, forgotten or too late, each of them told once and at once.
 
+#[path = "common/asking.rs"]
+mod asking;
 #[path = "common/lab.rs"]
 mod lab;
 
 use std::time::Duration;
 
+use asking::ask;
 use crossbeam_channel::bounded;
 use lab::{Do, Handle, Msg, Note, PATIENCE, Plan, hear, node, stop, until};
 use socktree_kernel::{
@@ -14,16 +17,6 @@ use socktree_kernel::{
 
 /// Too short for any answer that is not there yet.
 const NO_TIME: Duration = Duration::ZERO;
-
-/// A message that does this with its reply.
-fn ask(f: impl FnOnce(Reply<u64>) + Send + 'static) -> impl FnOnce(Reply<u64>) -> Do {
-    |reply| {
-        Do::new(move |_| {
-            f(reply);
-            Ok(())
-        })
-    }
-}
 
 /// A message that is answered with this.
 fn answer(n: u64) -> impl FnOnce(Reply<u64>) -> Do {

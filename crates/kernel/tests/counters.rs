@@ -1,10 +1,13 @@
 //! What is counted of a process: the messages that it sends, and how long its callbacks run.
 
+#[path = "common/asking.rs"]
+mod asking;
 #[path = "common/lab.rs"]
 mod lab;
 
 use std::time::{Duration, Instant};
 
+use asking::ask;
 use crossbeam_channel::{Sender, bounded};
 use lab::{Do, Handle, PATIENCE, Plan, Puppet, hear, node, stop, until};
 use socktree_kernel::{
@@ -279,12 +282,7 @@ fn the_time_goes_on_while_a_handler_waits() {
         let (kept, keep) = bounded(1);
         let to = other.pid();
         process.tell(move |ctx| {
-            let hold = |reply: Reply<u64>| {
-                Do::new(move |_| {
-                    kept.send(reply).unwrap();
-                    Ok(())
-                })
-            };
+            let hold = ask(move |reply| kept.send(reply).unwrap());
             ctx.call(to, hold, PATIENCE)?;
             Ok(())
         });

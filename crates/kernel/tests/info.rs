@@ -1,15 +1,18 @@
 //! What can be seen of a running node.
 
+#[path = "common/asking.rs"]
+mod asking;
 #[path = "common/lab.rs"]
 mod lab;
 
 use std::time::Duration;
 
+use asking::ask;
 use crossbeam_channel::bounded;
-use lab::{Do, Handle, PATIENCE, Plan, hear, node, stop, until};
+use lab::{Handle, PATIENCE, Plan, hear, node, stop, until};
 use socktree_kernel::{
     Actor, BlockingMeta, CallError, Ctx, Flow, Inspection, LevelFilter, NoMessages, ProcessState,
-    Reason, Reply, Source, SpawnOptions,
+    Reason, Source, SpawnOptions,
 };
 
 #[test]
@@ -48,12 +51,7 @@ fn a_process_is_known_by_what_it_is_about() {
     let (kept, keep) = bounded(1);
     let to = other.pid();
     process.tell(move |ctx| {
-        let hold = |reply: Reply<u64>| {
-            Do::new(move |_| {
-                kept.send(reply).unwrap();
-                Ok(())
-            })
-        };
+        let hold = ask(move |reply| kept.send(reply).unwrap());
         ctx.call(to, hold, PATIENCE)?;
         Ok(())
     });
