@@ -53,8 +53,8 @@ impl Courtesy {
         due
     }
 
-    /// An offer was made and the core was away for `period`.
-    pub(crate) fn offered(&mut self, period: Duration) {
+    /// An offer was made and the core was away for `period`. Tells whether it was taken.
+    pub(crate) fn offered(&mut self, period: Duration) -> bool {
         self.pause = if period > LONG {
             (self.pause * 2).clamp(FIRST_LONG, LONGEST)
         } else if period >= UNWANTED || self.pause > LONGEST_UNWANTED {
@@ -63,6 +63,7 @@ impl Courtesy {
             (self.pause * 2 + 1).min(LONGEST_UNWANTED)
         };
         self.skip = self.pause;
+        period >= UNWANTED
     }
 }
 
@@ -126,7 +127,7 @@ mod tests {
         for _ in 0..100 {
             made += offers(&mut courtesy, 1000, SOON);
             while !courtesy.is_due() {}
-            courtesy.offered(LATE);
+            assert!(courtesy.offered(LATE));
         }
         assert!(made > 80_000, "{made}");
     }

@@ -88,7 +88,8 @@
 //!
 //! **Threads.** The loop has one owner at a time and may change it ([`Reactor`] is [`Send`]).
 //! Other threads have a [`Remote`]: they post commands, wake the loop for queues of its
-//! owner's own, and tell it about freed descriptors.
+//! owner's own, and tell it about freed descriptors. One thread can serve several loops and sleep
+//! for all of them at once ([`Reactor::nest`]).
 //!
 //! **Errors.** What fails on one connection is told by the call or event of that connection.
 //! What fails on a listener because of one client is counted ([`Stats`]); for want of
@@ -129,10 +130,10 @@ mod token;
 
 pub use event::Event;
 pub use os::{
-    Keepalive, ListenOptions, Os, Readiness, System, SystemListener, SystemPoller, SystemStream,
-    SystemWaker,
+    Keepalive, ListenOptions, Os, Readiness, System, SystemListener, SystemOuter, SystemPoller,
+    SystemStream, SystemWaker,
 };
-pub use reactor::{Reactor, RegisterError};
+pub use reactor::{Doze, Host, Reactor, RegisterError};
 pub use remote::{PostError, Remote};
 pub use source::{ReadOutcome, SourceIo, SourceMut, WriteOutcome};
 pub use stats::Stats;

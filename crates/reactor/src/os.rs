@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 #[cfg(feature = "sim")]
 pub(crate) use errno::codes;
 pub(crate) use errno::{AcceptFailure, classify_accept};
-pub use system::{System, SystemListener, SystemPoller, SystemStream, SystemWaker};
+pub use system::{System, SystemListener, SystemOuter, SystemPoller, SystemStream, SystemWaker};
 
 /// Does what the loop needs done by an operating system: sockets, readiness, wake-ups, time.
 ///
@@ -39,6 +39,8 @@ pub trait Os: Clone + Send + Sync + 'static {
     type Poller: Send + 'static;
     /// Ends a [`wait`](Self::wait) on its poller from any thread.
     type Waker: Send + Sync + 'static;
+    /// The way into a poller for other pollers; outlives it harmlessly.
+    type Outer: Send + Sync + 'static;
 
     /// The most reports one [`wait`](Self::wait) gives.
     ///
@@ -212,6 +214,29 @@ pub trait Os: Clone + Send + Sync + 'static {
         stream: &mut Self::Stream,
         token: usize,
     ) -> io::Result<()>;
+
+    /// The way into `poller` for others that are to be nested in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where pollers cannot be nested; else as
+    /// [`poller`](Self::poller).
+    fn outer(&self, poller: &Self::Poller) -> io::Result<Self::Outer>;
+
+    /// Has the outer poller report, as readable under `token`, that `inner` has reports. Reports
+    /// that wait already count; afterwards only new ones do (edge-triggered).
+    ///
+    /// # Errors
+    ///
+    /// As [`register_listener`](Self::register_listener).
+    fn nest(&self, inner: &Self::Poller, outer: &Self::Outer, token: usize) -> io::Result<()>;
+
+    /// Undoes [`nest`](Self::nest).
+    ///
+    /// # Errors
+    ///
+    /// When it was not nested there.
+    fn unnest(&self, inner: &Self::Poller, outer: &Self::Outer) -> io::Result<()>;
 
     /// Waits until something is ready, the waker was used, or `timeout` is over, and gives the
     /// reports to `ready`.

@@ -2,6 +2,7 @@
 
 mod accept;
 mod clock;
+mod nested;
 mod register;
 mod turn;
 
@@ -15,6 +16,8 @@ use crossbeam_channel::Receiver;
 use slab::Slab;
 
 pub(crate) use clock::Clock;
+use nested::Nesting;
+pub use nested::{Doze, Host};
 pub use register::RegisterError;
 
 use crate::courtesy::Courtesy;
@@ -46,6 +49,7 @@ pub struct Reactor<O: Os, T, C> {
     starved: Vec<Token>,
     accept_log: AcceptLog,
     courtesy: Courtesy,
+    nesting: Nesting<O>,
     stats: Stats,
 }
 
@@ -80,6 +84,10 @@ struct Turn {
     held: u32,
     /// Events given since it was last asked.
     unpolled_events: u32,
+    /// It had as many reports as one answer holds when it was last asked.
+    full: bool,
+    /// The loop sleeps, and no thread waits for it.
+    dozing: bool,
 }
 
 /// Keeps the log readable while accepting fails for a while.
@@ -127,6 +135,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
             starved: Vec::new(),
             accept_log: AcceptLog::default(),
             courtesy: Courtesy::default(),
+            nesting: Nesting::default(),
             stats: Stats::default(),
         })
     }
@@ -164,6 +173,8 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     pub fn stats(&self) -> Stats {
         Stats {
             wakeups: self.shared.wakeups(),
+            sleeps: self.shared.sleeps(),
+            core_offers_taken: self.shared.core_offers_taken(),
             sources: self.sources.len(),
             timers: self.base.timers.len(),
             ..self.stats
@@ -380,6 +391,13 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     }
 }
 
+impl<O: Os, T, C> Drop for Reactor<O, T, C> {
+    fn drop(&mut self) {
+        // With a `Host` of ours about, closing our own descriptor would not end the nesting.
+        self.unnest();
+    }
+}
+
 impl<O: Os, T, C> fmt::Debug for Reactor<O, T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reactor")
@@ -419,7 +437,11 @@ mod tests {
                     readable: true,
                     ..Default::default()
                 };
-                turn::take_report(&mut reactor.sources, &mut reactor.base.ready, report);
+                assert!(turn::take_report(
+                    &mut reactor.sources,
+                    &mut reactor.base.ready,
+                    report
+                ));
                 reactor.poll(Some(reactor.now()), || true).unwrap();
                 assert!(reactor.base.ready.is_empty());
             }

@@ -21,6 +21,9 @@ pub(crate) struct Shared {
     // Alone on its cache line: senders read it at every post.
     sleeping: Padded,
     wakeups: AtomicU64,
+    /// These two are written by the loop alone.
+    sleeps: AtomicU64,
+    core_offers_taken: AtomicU64,
     /// A listener of this loop is waiting for a descriptor.
     starved: AtomicBool,
     /// Somebody else closed one.
@@ -37,6 +40,8 @@ impl Shared {
         Self {
             sleeping: Padded(AtomicBool::new(false)),
             wakeups: AtomicU64::new(0),
+            sleeps: AtomicU64::new(0),
+            core_offers_taken: AtomicU64::new(0),
             starved: AtomicBool::new(false),
             freed: AtomicBool::new(false),
             wake,
@@ -65,6 +70,26 @@ impl Shared {
 
     pub(crate) fn wakeups(&self) -> u64 {
         self.wakeups.load(Ordering::Relaxed)
+    }
+
+    /// The loop's side: it is going to sleep.
+    pub(crate) fn count_sleep(&self) {
+        let sleeps = self.sleeps.load(Ordering::Relaxed);
+        self.sleeps.store(sleeps + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sleeps(&self) -> u64 {
+        self.sleeps.load(Ordering::Relaxed)
+    }
+
+    /// The loop's side: somebody else has used the core that it offered.
+    pub(crate) fn offer_was_taken(&self) {
+        let taken = self.core_offers_taken.load(Ordering::Relaxed);
+        self.core_offers_taken.store(taken + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn core_offers_taken(&self) -> u64 {
+        self.core_offers_taken.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_starved(&self, starved: bool) {
@@ -119,6 +144,18 @@ impl<C: Send> Remote<C> {
     #[inline]
     pub fn wake(&self) {
         self.shared.wake();
+    }
+
+    /// How often the loop has slept: hardly ever, if it has more to do than it gets done. Costs
+    /// one load.
+    pub fn sleeps(&self) -> u64 {
+        self.shared.sleeps()
+    }
+
+    /// How often another thread has used the core that the loop offered before it slept: many
+    /// times in a second, if more threads want to run than there are cores. Costs one load.
+    pub fn core_offers_taken(&self) -> u64 {
+        self.shared.core_offers_taken()
     }
 
     /// Says that a descriptor was closed outside this loop.

@@ -14,10 +14,14 @@ pub struct Stats {
     pub wakeups: u64,
     /// Times the operating system was asked for readiness.
     pub polls: u64,
+    /// Those of them that were ready to sleep until something is ready.
+    pub sleeps: u64,
     /// Turns that went without asking because sources were ready anyway.
     pub polls_skipped: u64,
     /// Times the loop let other threads have the core before it slept.
     pub core_offers: u64,
+    /// Those of them that another thread took.
+    pub core_offers_taken: u64,
     /// Events delivered, commands included.
     pub events: u64,
     /// Listeners and streams now held.

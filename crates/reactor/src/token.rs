@@ -9,8 +9,8 @@ const HALF: u32 = usize::BITS / 2;
 /// The bits of a generation.
 const GENERATION_MASK: u32 = u32::MAX >> (32 - HALF);
 
-/// How many sources one loop can hold; the top slot is not used, because the word with all
-/// bits set belongs to the waker.
+/// How many sources one loop can hold; the top slot is not used for them, because the word with
+/// all bits set belongs to the waker, and the others to nested loops.
 pub(crate) const MAX_SOURCES: usize = (1 << HALF) - 1;
 
 /// Names a listener or stream of one [`Reactor`](crate::Reactor).
@@ -51,6 +51,19 @@ impl Token {
             slot: bits as u32,
             generation: (bits >> 32) as u32,
         }
+    }
+
+    /// The token of the nested loop of this name; `None` if the name is too large.
+    pub(crate) fn of_nested(name: u32) -> Option<Self> {
+        (name < GENERATION_MASK).then_some(Self {
+            slot: u32::try_from(MAX_SOURCES).ok()?,
+            generation: name,
+        })
+    }
+
+    /// The name of the nested loop that this is the token of.
+    pub(crate) fn nested(self) -> Option<u32> {
+        (self.slot() == MAX_SOURCES).then_some(self.generation)
     }
 
     pub(crate) fn slot(self) -> usize {
@@ -96,6 +109,17 @@ mod tests {
                 assert_ne!(token.pack(), usize::MAX, "that word is the waker's");
             }
         }
+    }
+
+    #[test]
+    fn a_nested_loop_is_no_source_and_not_the_waker() {
+        for name in [0, 1, GENERATION_MASK - 1] {
+            let token = Token::of_nested(name).unwrap();
+            assert_eq!(Token::unpack(token.pack()).nested(), Some(name));
+            assert_ne!(token.pack(), usize::MAX, "that word is the waker's");
+        }
+        assert_eq!(Token::of_nested(GENERATION_MASK), None);
+        assert_eq!(Token::new(MAX_SOURCES - 1, 5).nested(), None);
     }
 
     #[test]

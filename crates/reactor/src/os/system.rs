@@ -1,6 +1,9 @@
 //! The production system: mio for readiness, socket2 for what mio has no call for.
 
+mod nesting;
 mod transfer;
+
+pub use nesting::SystemOuter;
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -106,6 +109,7 @@ impl Os for System {
     type Stream = SystemStream;
     type Poller = SystemPoller;
     type Waker = SystemWaker;
+    type Outer = SystemOuter;
 
     fn poller(&self) -> io::Result<(SystemPoller, SystemWaker)> {
         let poll = Poll::new()?;
@@ -265,6 +269,18 @@ impl Os for System {
         stream
             .socket
             .register(poller.poll.registry(), mio::Token(token), stream_interest())
+    }
+
+    fn outer(&self, poller: &SystemPoller) -> io::Result<SystemOuter> {
+        SystemOuter::of(&poller.poll)
+    }
+
+    fn nest(&self, inner: &SystemPoller, outer: &SystemOuter, token: usize) -> io::Result<()> {
+        outer.take_in(&inner.poll, token)
+    }
+
+    fn unnest(&self, inner: &SystemPoller, outer: &SystemOuter) -> io::Result<()> {
+        outer.let_go(&inner.poll)
     }
 
     fn wait(

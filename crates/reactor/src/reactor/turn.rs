@@ -39,6 +39,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         may_sleep: impl FnOnce() -> bool,
     ) -> io::Result<()> {
         self.end_service();
+        self.wake_from_doze();
         let before = self.refresh_now();
         if self.may_skip_system() {
             self.turn.skipped += 1;
@@ -60,7 +61,12 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
                 let sleep = self.commands.is_empty()
                     && !self.shared.descriptor_freed_elsewhere()
                     && may_sleep();
-                let timeout = if sleep { timeout } else { Some(Duration::ZERO) };
+                let timeout = if sleep {
+                    self.shared.count_sleep();
+                    timeout
+                } else {
+                    Some(Duration::ZERO)
+                };
                 let waited = self.wait(timeout);
                 self.shared.awake();
                 waited?
@@ -78,6 +84,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         // The patience is for timers that are due; under load, reports are always full.
         let hold = full && self.timer_due() && self.turn.held < MAX_HELD_TURNS;
         self.turn.held = if hold { self.turn.held + 1 } else { 0 };
+        self.turn.full = full;
         if self.shared.take_descriptor_freed() {
             self.descriptor_freed();
         }
@@ -96,8 +103,12 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         self.base.os.yield_core();
         self.stats.core_offers += 1;
         let after = self.refresh_now();
-        self.courtesy
-            .offered(after.saturating_duration_since(before));
+        if self
+            .courtesy
+            .offered(after.saturating_duration_since(before))
+        {
+            self.shared.offer_was_taken();
+        }
         after
     }
 
@@ -157,14 +168,18 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
             base,
             poller,
             sources,
+            nesting,
             ..
         } = self;
         let mut reports = 0;
         base.os.wait(poller, timeout, |report| {
             reports += 1;
-            take_report(sources, &mut base.ready, report);
+            if !take_report(sources, &mut base.ready, report) {
+                nesting.take_report(report);
+            }
         })?;
-        Ok(reports >= O::EVENTS_PER_WAIT)
+        // The waker's report, of which we are not told, takes a place as well.
+        Ok(reports + 1 >= O::EVENTS_PER_WAIT)
     }
 
     /// The next thing that happened in this turn; `None` when the turn is over and
@@ -285,7 +300,7 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     }
 
     /// Puts the source being served behind the others if it has more to do.
-    fn end_service(&mut self) {
+    pub(super) fn end_service(&mut self) {
         let Some(token) = self.base.ready.leave_current() else {
             return;
         };
@@ -377,20 +392,23 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     }
 }
 
+/// False if no source has this slot.
 #[inline]
 pub(super) fn take_report<O: Os, T>(
     sources: &mut Slab<Entry<O, T>>,
     ready: &mut ReadyList,
     report: Readiness,
-) {
+) -> bool {
     let token = Token::unpack(report.token);
+    let Some(Entry { socket, .. }) = sources.get_mut(token.slot()) else {
+        return false;
+    };
     // A report collected before its source was removed may name its successor's slot.
-    if let Some(Entry { socket, .. }) = sources.get_mut(token.slot())
-        && socket.generation == token.generation()
-    {
+    if socket.generation == token.generation() {
         socket.flags.apply(report);
         ready.list(token, &mut socket.flags);
     }
+    true
 }
 
 /// Whether the stream is connected, and to somebody else.

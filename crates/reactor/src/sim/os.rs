@@ -1,6 +1,7 @@
 //! The simulated system calls.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ impl Os for SimOs {
     type Stream = SimStream;
     type Poller = SimPoller;
     type Waker = SimWaker;
+    type Outer = Infallible;
 
     // Small, so that full batches happen.
     const EVENTS_PER_WAIT: usize = 64;
@@ -268,6 +270,19 @@ impl Os for SimOs {
         }
         state.news(stream.id);
         Ok(())
+    }
+
+    fn outer(&self, _poller: &Self::Poller) -> io::Result<Infallible> {
+        // In a simulation one thread does everything, so there is none to be spared.
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn nest(&self, _: &Self::Poller, outer: &Infallible, _: usize) -> io::Result<()> {
+        match *outer {}
+    }
+
+    fn unnest(&self, _: &Self::Poller, outer: &Infallible) -> io::Result<()> {
+        match *outer {}
     }
 
     fn wait(
