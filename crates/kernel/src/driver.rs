@@ -54,6 +54,36 @@ pub trait Driver: Send {
     /// The processes that were ready have run: what they wrote can go out now.
     fn flush(&mut self);
 
+    /// Has the driver of worker `host` wake up for this one as well, and name this one's worker in
+    /// [`next_guest`](Self::next_guest), until [`unnest`](Self::unnest). False, by default, if it
+    /// cannot.
+    fn nest(&mut self, host: WorkerId) -> bool {
+        let _ = host;
+        false
+    }
+
+    /// This driver waits for itself again.
+    fn unnest(&mut self) {}
+
+    /// Goes to sleep without waiting, for a driver that is [nested](Self::nest). Says for how long
+    /// nothing is to be done unless its host's driver names it, and [`Wait::No`], by default, if
+    /// something is to be done now. The next [`turn`](Self::turn) ends the sleep.
+    ///
+    /// What the host's driver has named is served in the turn that follows. A driver that did not
+    /// look at its sources in that turn must not sleep after it: it would not be named again.
+    ///
+    /// For `may_sleep` the same holds as in [`turn`](Self::turn).
+    fn doze(&mut self, may_sleep: &dyn Fn() -> bool) -> Wait {
+        let _ = may_sleep;
+        Wait::No
+    }
+
+    /// The index of a worker whose driver is nested here and has something to do; asked after a
+    /// turn, until there is none. Naming one too often does no harm.
+    fn next_guest(&mut self) -> Option<usize> {
+        None
+    }
+
     /// Whether something of an ended meta-process is still under way, such as the last bytes of a
     /// connection. A stopping node waits for it, within its deadline.
     fn is_busy(&self) -> bool;
@@ -66,6 +96,29 @@ pub trait DriverRemote: Send + Sync {
 
     /// The time by the driver's clock, which is virtual in a simulation.
     fn now(&self) -> Instant;
+
+    /// What the driver has noticed of how busy it and the machine are. By default nothing, and then
+    /// the worker keeps a thread of its own.
+    fn bustle(&self) -> Bustle {
+        Bustle::default()
+    }
+}
+
+/// What a [`Driver`] has noticed of how busy it and the machine are, counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bustle {
+    /// How often it has slept.
+    pub sleeps: u64,
+    /// How often another thread wanted the core that it ran on.
+    pub crowded: u64,
+}
+
+impl Bustle {
+    /// So many of each.
+    pub fn new(sleeps: u64, crowded: u64) -> Self {
+        Self { sleeps, crowded }
+    }
 }
 
 /// One worker's driver with what others need of it.

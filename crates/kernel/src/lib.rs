@@ -151,6 +151,7 @@
 
 mod actor;
 mod call;
+mod compaction;
 mod ctx;
 mod driver;
 mod env;
@@ -180,7 +181,7 @@ mod worker;
 pub use actor::{Actor, Down, Exit};
 pub use call::{Reply, RequestRef};
 pub use ctx::Ctx;
-pub use driver::{Driver, DriverFactory, DriverParts, DriverRemote, Wait};
+pub use driver::{Bustle, Driver, DriverFactory, DriverParts, DriverRemote, Wait};
 pub use error::{CallError, NodeError, RelationError, SendError, SpawnError, StopReport};
 pub use event::{
     Delivered, Event, EventError, EventNotice, Noticed, Published, Publisher, Silent, Subscription,

@@ -20,6 +20,8 @@ use crate::message::{Address, Priority, Source};
 use crate::meta::Inspection;
 use crate::reason::Reason;
 use crate::sync::lock;
+#[cfg(test)]
+use crate::worker::Worker;
 
 pub use builder::NodeBuilder;
 pub(crate) use inner::NodeInner;
@@ -88,6 +90,11 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
+    #[cfg(test)]
+    pub(crate) fn workers_for_test(&self) -> &[Arc<Worker>] {
+        self.inner.workers()
+    }
+
     pub(crate) fn from_inner(inner: Arc<NodeInner>) -> Self {
         Self { inner }
     }

@@ -19,7 +19,7 @@ const SPARE_LIFE: Duration = Duration::from_secs(10);
 /// How often a thread takes a worker's loop up again after a panic in it. The kernel contains user
 /// code where it calls it, so what gets as far is a driver's mistake or our own: it must not
 /// silence the worker, nor keep a core busy for ever.
-const PANICS: usize = 100;
+pub(crate) const PANICS: usize = 100;
 
 /// A worker to drive, and the epoch to drive it in.
 struct Job {

@@ -1,13 +1,15 @@
-//! The watchdog: notices a handler that blocks, and has its worker driven by a spare thread.
+//! The watchdog: notices a handler that blocks, and has its worker driven by a spare thread. As it
+//! looks at the workers anyway, it also has those share a thread that are better off so.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::compaction::{Compaction, Order};
 use crate::sync::lock;
-use crate::worker::Worker;
+use crate::worker::{Home, Worker};
 
 /// After this many looks without any change the watchdog sleeps until a process runs again, so
 /// that an idle node has no wake-ups at all, and one that is busy now and then has few.
@@ -36,12 +38,14 @@ impl Watchdog {
         self: &Arc<Self>,
         workers: Vec<Arc<Worker>>,
         threshold: Duration,
+        compaction: bool,
     ) -> io::Result<()> {
         let dog = Arc::clone(self);
         let pause = (threshold / STUCK_LOOKS).max(SHORTEST_PAUSE);
+        let housing = (compaction && workers.len() > 1).then(Compaction::new);
         thread::Builder::new()
             .name("socktree-watchdog".into())
-            .spawn(move || dog.watch(&workers, pause))
+            .spawn(move || dog.watch(&workers, pause, housing))
             .map(|_handle| ())
     }
 
@@ -66,7 +70,7 @@ impl Watchdog {
         }
     }
 
-    fn watch(&self, workers: &[Arc<Worker>], pause: Duration) {
+    fn watch(&self, workers: &[Arc<Worker>], pause: Duration, mut housing: Option<Compaction>) {
         let mut seen: Vec<(u64, u32)> = workers.iter().map(|w| (w.progress(), 0)).collect();
         let mut quiet = 0;
         let mut stopped = lock(&self.stopped);
@@ -80,6 +84,9 @@ impl Watchdog {
                 workers.iter().zip(&seen).all(unchanged)
             };
             stopped = if may_sleep {
+                if let Some(compaction) = &mut housing {
+                    compaction.forget();
+                }
                 let asleep = |stopped: &mut bool| !*stopped && self.asleep.load(Ordering::Acquire);
                 self.bell
                     .wait_while(stopped, asleep)
@@ -105,13 +112,59 @@ impl Watchdog {
                 // Ever more seldom, should there be no thread to be had.
                 let due = *looks >= STUCK_LOOKS && looks.is_power_of_two();
                 let stuck = progress % 2 == 1 && due;
+                // To be asked before it has a thread of its own.
+                let shares = stuck && shares_thread(workers, worker);
                 if stuck && worker.displace_if_stuck_at(progress) {
                     log::debug!(
                         "{} goes on under another thread: a handler blocks",
                         worker.id
                     );
+                    if let Some(compaction) = housing.as_mut().filter(|_| shares) {
+                        part(workers, compaction);
+                    }
                 }
             }
+            if let Some(compaction) = &mut housing {
+                house(workers, compaction);
+            }
         }
+    }
+}
+
+/// Has workers share a thread, or no longer, as it turns out to be better.
+fn house(workers: &[Arc<Worker>], compaction: &mut Compaction) {
+    let now = Instant::now();
+    if !compaction.is_due(now) {
+        return;
+    }
+    let counts = workers.iter().map(|worker| worker.count()).collect();
+    match compaction.look(now, counts) {
+        Some(Order::MoveIn(index)) => {
+            let host = &workers[0];
+            log::debug!("{} gets the thread of {}", workers[index].id, host.id);
+            workers[index].move_to(Arc::clone(host));
+        }
+        Some(Order::MoveOut(index)) => {
+            log::debug!("{} gets a thread of its own", workers[index].id);
+            workers[index].move_out();
+        }
+        None => {}
+    }
+}
+
+/// Whether the thread that drives this worker drives others too.
+fn shares_thread(workers: &[Arc<Worker>], worker: &Worker) -> bool {
+    let is_guest = |worker: &Worker| worker.home() == Home::Host;
+    let is_host = worker.id == workers[0].id;
+    is_guest(worker) || is_host && workers.iter().any(|worker| is_guest(worker))
+}
+
+/// A handler blocks, whose thread several workers share: they wait for it, so each gets a thread
+/// of its own again.
+fn part(workers: &[Arc<Worker>], compaction: &mut Compaction) {
+    compaction.is_blocked(Instant::now());
+    // Also those that have only been told to move in.
+    for worker in &workers[1..] {
+        worker.move_out();
     }
 }

@@ -5,16 +5,21 @@
 //! worker's *epoch* and a spare thread goes on from there. The thread that was displaced notices
 //! at its next look at the epoch, puts its process back in the queue and becomes a spare.
 
+mod lodging;
+mod turn;
 mod wheel;
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use crate::compaction::Count;
 use crate::driver::{Driver, DriverParts, DriverRemote, Wait};
 use crate::guard::contain;
 use crate::id::Pid;
@@ -24,14 +29,14 @@ use crate::spare::Spares;
 use crate::sync::lock;
 use crate::timer::{Action, TimerRef, Timers};
 use crate::watchdog::Watchdog;
+pub(crate) use crate::worker::lodging::Home;
+use crate::worker::lodging::{Guest, Lodging, Move};
+pub(crate) use crate::worker::turn::Turn;
 use crate::worker::wheel::{InHand, Wheel};
 
 /// How many processes run before the driver gets a look at its sources. Enough to make the price
 /// of a poll small, few enough to keep sockets waiting for well under a millisecond.
 const RUNS_PER_TURN: usize = 64;
-
-/// How many receipts there is room for from the beginning: those of a whole message budget.
-const RECEIPTS: usize = 256;
 
 /// How many timers fire before the driver gets a look at its sources.
 const TIMERS_PER_TURN: usize = 1024;
@@ -57,6 +62,7 @@ impl fmt::Display for WorkerId {
 struct Core {
     driver: Box<dyn Driver>,
     run_queue: VecDeque<Arc<dyn AnyProcess>>,
+    lodging: Lodging,
 }
 
 /// What other threads leave for the worker.
@@ -65,6 +71,12 @@ struct Inbox {
     runnable: Vec<Arc<dyn AnyProcess>>,
     /// From threads that were displaced before they could hand them over.
     receipts: Vec<Receipt>,
+    /// Workers that are to be driven by this one's thread.
+    guests: Vec<Guest>,
+    /// The worker has stopped, and takes no guests any more.
+    closed: bool,
+    /// Where this one is to be driven from now on.
+    moves: Option<Move>,
 }
 
 pub(crate) struct Worker {
@@ -77,6 +89,10 @@ pub(crate) struct Worker {
     /// Set after something was put into the inbox or the timers; the loop must not sleep then.
     pending: AtomicBool,
     stopping: AtomicBool,
+    /// How many messages have been handled. Written by the thread that drives.
+    messages: AtomicU64,
+    /// A [`Home`], for those who decide about it.
+    home: AtomicU8,
     spares: Arc<Spares>,
     watchdog: Arc<Watchdog>,
 }
@@ -87,6 +103,17 @@ thread_local! {
     static AT_THE_WHEEL: Cell<(usize, u64)> = const { Cell::new((0, 0)) };
 }
 
+/// A thread's place at the wheel of a worker, and what it had before.
+struct Seat {
+    before: (usize, u64),
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        AT_THE_WHEEL.set(self.before);
+    }
+}
+
 /// How a thread's time as driver of a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drive {
@@ -94,16 +121,6 @@ pub(crate) enum Drive {
     Displaced,
     /// The node has stopped.
     Stopped,
-}
-
-/// A thread's stay at the wheel of a worker, as its running processes see it.
-pub(crate) struct Turn<'a> {
-    worker: &'a Arc<Worker>,
-    epoch: u64,
-    progress: Cell<u64>,
-    /// The process that runs goes on although another thread drives: this one is its own.
-    keeps_thread: Cell<bool>,
-    receipts: RefCell<Vec<Receipt>>,
 }
 
 impl Worker {
@@ -120,11 +137,14 @@ impl Worker {
             core: Wheel::new(Core {
                 driver: parts.driver,
                 run_queue: VecDeque::new(),
+                lodging: Lodging::default(),
             }),
             inbox: Mutex::default(),
             timers: Mutex::default(),
             pending: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            messages: AtomicU64::new(0),
+            home: AtomicU8::new(Home::Own as u8),
             spares,
             watchdog,
         })
@@ -137,11 +157,12 @@ impl Worker {
     /// Puts a process on the run queue. Exactly one thread does so for each time a process
     /// becomes runnable.
     pub(crate) fn schedule(&self, process: Arc<dyn AnyProcess>) {
-        // In a handler of this worker's, the core is free: no need for an inbox and a wake-up, and
-        // none for this thread to be still the one that drives. Who does looks at the run queue
-        // again before it sleeps, which it does with the core locked.
+        // In a handler of this worker's, the core is free: no need for an inbox and a wake-up. Not
+        // for a thread that was displaced: whoever drives now may sleep, and as a guest does so with
+        // the core free.
         if self.is_at_the_wheel()
             && let Some(mut core) = self.core.try_hold()
+            && self.is_driven_by_this_thread()
         {
             core.run_queue.push_back(process);
             return;
@@ -254,8 +275,7 @@ impl Worker {
 
     /// Without a thread to be had, everything stays as it is: slow is better than stopped.
     fn displace(self: &Arc<Self>, core: &mut InHand<'_, Core>) -> bool {
-        let drive = |epoch| self.spares.drive(Arc::clone(self), epoch);
-        if let Err(error) = self.core.pass(core, drive) {
+        if let Err(error) = self.pass_to_spare(core) {
             log::error!(
                 "no spare thread to drive {} while a handler blocks: {error}",
                 self.id
@@ -265,65 +285,47 @@ impl Worker {
         true
     }
 
+    fn pass_to_spare(self: &Arc<Self>, core: &mut InHand<'_, Core>) -> io::Result<()> {
+        let drive = |epoch| self.spares.drive(Arc::clone(self), epoch);
+        self.core.pass(core, drive)
+    }
+
     fn is_pending(&self) -> bool {
         self.pending.load(Ordering::SeqCst)
     }
 
+    /// What there is to know about how busy it is.
+    pub(crate) fn count(&self) -> Count {
+        Count {
+            home: self.home(),
+            messages: self.messages.load(Ordering::Relaxed),
+            bustle: self.remote.bustle(),
+        }
+    }
+
     /// Drives the worker until the node stops or another thread takes over.
     pub(crate) fn drive(self: &Arc<Self>, epoch: u64) -> Drive {
-        struct Leave((usize, u64));
-        impl Drop for Leave {
-            fn drop(&mut self) {
-                AT_THE_WHEEL.set(self.0);
-            }
-        }
-        let _leave = Leave(AT_THE_WHEEL.replace((self.key(), epoch)));
+        let _seat = self.sit_down(epoch);
         let Some(mut core) = self.core.take(epoch) else {
             return Drive::Displaced;
         };
-        let turn = Turn {
-            worker: self,
-            epoch,
-            // Read under the lock, which whoever displaced the last driver held until it had made
-            // the progress even: it must not be odd while nothing runs.
-            progress: Cell::new(self.core.progress()),
-            keeps_thread: Cell::new(false),
-            receipts: RefCell::new(Vec::with_capacity(RECEIPTS)),
-        };
+        self.be_at_home(&mut core);
+        let turn = Turn::new(self, epoch, None);
         loop {
-            let mut runs = 0;
-            while runs < RUNS_PER_TURN {
-                if self.pending.load(Ordering::Acquire) {
-                    self.empty_inbox(&mut core);
-                }
-                let Some(process) = core.run_queue.pop_front() else {
-                    break;
-                };
-                runs += 1;
-                drop(core);
-                let after = turn.run(&*process, runs == 1);
-                let Some(regained) = self.core.regain(epoch) else {
-                    turn.leave(process, after);
-                    return Drive::Displaced;
-                };
-                core = regained;
-                let mut receipts = turn.receipts.borrow_mut();
-                if !receipts.is_empty() {
-                    core.driver.handled(&mut receipts);
-                }
-                drop(receipts);
-                if after == After::Again {
-                    core.run_queue.push_back(process);
-                }
-            }
+            core = match self.run_processes(core, &turn) {
+                Some(core) => core,
+                None => return Drive::Displaced,
+            };
             core.driver.flush();
+            if core.lodging.is_to_move() {
+                core = match self.lodge(core) {
+                    Some(core) => core,
+                    None => return Drive::Displaced,
+                };
+            }
             let next_timer = lock(&self.timers).next();
-            let wait = self.wait(&core, next_timer);
-            if self.stopping.load(Ordering::Acquire)
-                && core.run_queue.is_empty()
-                && !self.is_pending()
-                && !core.driver.is_busy()
-            {
+            let wait = core.lodging.earliest(self.wait(&core, next_timer));
+            if self.has_stopped(&core) && core.lodging.is_empty() && self.close() {
                 return Drive::Stopped;
             }
             core.driver.turn(wait, &|| !self.is_pending());
@@ -331,7 +333,51 @@ impl Worker {
             if next_timer.is_some() {
                 self.fire_timers();
             }
+            if !core.lodging.is_empty() {
+                core = match self.drive_guests(core, &turn) {
+                    Some(core) => core,
+                    None => return Drive::Displaced,
+                };
+            }
         }
+    }
+
+    /// Notes that the calling thread drives this worker, until the answer is dropped.
+    fn sit_down(&self, epoch: u64) -> Seat {
+        Seat {
+            before: AT_THE_WHEEL.replace((self.key(), epoch)),
+        }
+    }
+
+    /// Runs what is ready to run, up to a turn's worth; `None` if another thread drives now.
+    #[inline]
+    fn run_processes<'a>(
+        &'a self,
+        mut core: InHand<'a, Core>,
+        turn: &Turn<'_>,
+    ) -> Option<InHand<'a, Core>> {
+        let mut runs = 0;
+        while runs < RUNS_PER_TURN {
+            if self.pending.load(Ordering::Acquire) {
+                self.empty_inbox(&mut core);
+            }
+            let Some(process) = core.run_queue.pop_front() else {
+                break;
+            };
+            runs += 1;
+            drop(core);
+            let after = turn.run(&*process, runs == 1);
+            let Some(regained) = self.core.regain(turn.epoch()) else {
+                turn.leave(process, after);
+                return None;
+            };
+            core = regained;
+            turn.give_receipts(|receipts| core.driver.handled(receipts));
+            if after == After::Again {
+                core.run_queue.push_back(process);
+            }
+        }
+        Some(core)
     }
 
     fn wait(&self, core: &Core, next_timer: Option<Instant>) -> Wait {
@@ -344,13 +390,23 @@ impl Worker {
         }
     }
 
+    fn has_stopped(&self, core: &Core) -> bool {
+        self.stopping.load(Ordering::Acquire)
+            && core.run_queue.is_empty()
+            && !self.is_pending()
+            && !core.driver.is_busy()
+    }
+
     fn empty_inbox(&self, core: &mut Core) {
         // Cleared first: what is pushed after we have looked sets it again.
         self.pending.store(false, Ordering::SeqCst);
         let mut inbox = lock(&self.inbox);
         core.run_queue.extend(inbox.runnable.drain(..));
-        let mut receipts = std::mem::take(&mut inbox.receipts);
+        let mut receipts = mem::take(&mut inbox.receipts);
+        let guests = mem::take(&mut inbox.guests);
+        let moves = inbox.moves.take();
         drop(inbox);
+        core.lodging.news(guests, moves);
         if !receipts.is_empty() {
             core.driver.handled(&mut receipts);
         }
@@ -365,72 +421,5 @@ impl Worker {
             // It converts or drops a message: user code that is part of no handler.
             contain(self.id, || action.fire());
         }
-    }
-}
-
-impl Turn<'_> {
-    fn run(&self, process: &dyn AnyProcess, is_first: bool) -> After {
-        self.advance();
-        self.worker.watchdog.notice(is_first);
-        let after = process.run(self);
-        if !self.is_displaced() {
-            self.advance();
-        }
-        after
-    }
-
-    /// Moves the progress on by one: even to odd when a run begins, odd to even when it ends.
-    fn advance(&self) {
-        let progress = self.progress.get() + 1;
-        self.progress.set(progress);
-        self.worker.core.set_progress(progress);
-    }
-
-    /// Called between two messages. False if this thread has been displaced and has to leave.
-    pub(crate) fn next_message(&self) -> bool {
-        if self.is_displaced() {
-            return self.keeps_thread.get();
-        }
-        let progress = self.progress.get() + 2;
-        self.progress.set(progress);
-        self.worker.core.set_progress(progress);
-        true
-    }
-
-    fn is_displaced(&self) -> bool {
-        self.worker.core.is_displaced(self.epoch)
-    }
-
-    pub(crate) fn handled(&self, receipt: Receipt) {
-        self.receipts.borrow_mut().push(receipt);
-    }
-
-    /// Gives the loop away by intent, before this thread blocks. False if it could not.
-    pub(crate) fn hand_over(&self) -> bool {
-        if self.is_displaced() {
-            return true;
-        }
-        // The watchdog may have been faster.
-        if let Some(mut core) = self.worker.core.regain(self.epoch) {
-            return self.worker.displace(&mut core);
-        }
-        true
-    }
-
-    /// Gives the loop away, and lets the process that runs keep the thread until it is idle or has
-    /// used up its budget.
-    pub(crate) fn take_thread(&self) {
-        self.keeps_thread.set(self.hand_over());
-    }
-
-    /// What a displaced thread still owes: receipts, and its process back in the queue.
-    fn leave(&self, process: Arc<dyn AnyProcess>, after: After) {
-        let mut inbox = lock(&self.worker.inbox);
-        inbox.receipts.append(&mut self.receipts.borrow_mut());
-        if after == After::Again {
-            inbox.runnable.push(process);
-        }
-        drop(inbox);
-        self.worker.announce();
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use socktree_buffer::{BufferPool, ReadBuffer};
 use socktree_kernel::{Driver, MetaExit, MetaLife, Receipt, Wait, WorkerId};
-use socktree_reactor::{Event, Os, Reactor, SourceIo, SourceMut, Token};
+use socktree_reactor::{Doze, Event, Os, Reactor, SourceIo, SourceMut, Token};
 
 pub(crate) use command::{Accepted, Attempt, Command};
 
@@ -67,6 +67,8 @@ pub(crate) struct TcpDriver<O: Os> {
     stepping: Option<Token>,
     /// The last turn ended in the middle, to let processes run.
     in_turn: bool,
+    /// The last turn went on with the one before, so it did not ask the system.
+    continued: bool,
     /// Connections whose owner has been told of the end and whose socket is still there.
     lingering: usize,
     /// Something was served since the last look, and whether a next look is due.
@@ -103,6 +105,7 @@ impl<O: Os> TcpDriver<O> {
             flushing: Vec::new(),
             stepping: None,
             in_turn: false,
+            continued: false,
             lingering: 0,
             active: false,
             look_due: false,
@@ -252,8 +255,8 @@ impl<O: Os> TcpDriver<O> {
     /// Lets listeners of other workers go on that have run out of descriptors; ours does already.
     fn descriptor_freed(&self) {
         let remotes = self.remotes.read().unwrap_or_else(PoisonError::into_inner);
-        for remote in &*remotes {
-            remote.descriptor_freed();
+        for peer in &*remotes {
+            peer.remote.descriptor_freed();
         }
     }
 
@@ -438,7 +441,8 @@ impl<O: Os> Driver for TcpDriver<O> {
     fn turn(&mut self, wait: Wait, may_sleep: &dyn Fn() -> bool) {
         self.recover();
         self.buffers.unhandled = 0;
-        if !mem::take(&mut self.in_turn) {
+        self.continued = mem::take(&mut self.in_turn);
+        if !self.continued {
             let until = match wait {
                 Wait::No => Some(self.reactor.now()),
                 Wait::Until(at) => Some(at),
@@ -493,6 +497,41 @@ impl<O: Os> Driver for TcpDriver<O> {
         if self.active && !self.look_due {
             self.look_again();
         }
+    }
+
+    fn nest(&mut self, host: WorkerId) -> bool {
+        let remotes = self.remotes.read().unwrap_or_else(PoisonError::into_inner);
+        let host = remotes.get(host.index()).and_then(|peer| peer.host.clone());
+        drop(remotes);
+        let name = u32::try_from(self.worker.index()).unwrap_or(u32::MAX);
+        match host.map(|host| self.reactor.nest(&host, name)) {
+            Some(Ok(())) => true,
+            Some(Err(error)) => {
+                log::warn!("{} needs a thread of its own: {error}", self.worker);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn unnest(&mut self) {
+        self.reactor.unnest();
+    }
+
+    fn doze(&mut self, may_sleep: &dyn Fn() -> bool) -> Wait {
+        // Only after a turn that asked the system does the host know of everything.
+        if self.in_turn || self.continued {
+            return Wait::No;
+        }
+        match self.reactor.doze(may_sleep) {
+            Doze::Refused => Wait::No,
+            Doze::Until(at) => Wait::Until(at),
+            Doze::UntilWoken => Wait::Forever,
+        }
+    }
+
+    fn next_guest(&mut self) -> Option<usize> {
+        usize::try_from(self.reactor.next_nested()?).ok()
     }
 
     fn is_busy(&self) -> bool {

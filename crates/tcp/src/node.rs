@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use socktree_buffer::BufferPool;
 use socktree_kernel::{
-    Alias, DriverFactory, DriverParts, DriverRemote, MetaScope, NodeBuilder, SpawnError, WorkerId,
+    Alias, Bustle, DriverFactory, DriverParts, DriverRemote, MetaScope, NodeBuilder, SpawnError,
+    WorkerId,
 };
-use socktree_reactor::{ListenOptions, Os, Reactor, Remote, System, Token};
+use socktree_reactor::{Host, ListenOptions, Os, Reactor, Remote, System, Token};
 
 use crate::connection::{Station, Tell};
 use crate::driver::{Attempt, Command, TcpDriver};
@@ -49,13 +50,28 @@ struct TcpDrivers<O: Os> {
 }
 
 /// The ways to all drivers of a node.
-pub(crate) type Remotes<O> = Arc<RwLock<Vec<Remote<Command<O>>>>>;
+pub(crate) type Remotes<O> = Arc<RwLock<Vec<Peer<O>>>>;
+
+/// A driver, for the others of its node.
+pub(crate) struct Peer<O: Os> {
+    pub(crate) remote: Remote<Command<O>>,
+    /// The way in for drivers that it is to wake up for; none where that is not possible.
+    pub(crate) host: Option<Host<O>>,
+}
 
 impl<O: Os> DriverFactory for TcpDrivers<O> {
     fn make(&self, worker: WorkerId) -> io::Result<DriverParts> {
         let reactor: Reactor<O, _, Command<O>> = Reactor::new(self.os.clone())?;
         let mut remotes = self.remotes.write().unwrap_or_else(PoisonError::into_inner);
-        remotes.push(reactor.remote());
+        // The kernel has workers share the first one's thread, if any.
+        let host = (worker.index() == 0).then(|| reactor.host());
+        if let Some(Err(error)) = &host {
+            log::debug!("each worker keeps a thread of its own: {error}");
+        }
+        remotes.push(Peer {
+            remote: reactor.remote(),
+            host: host.and_then(Result::ok),
+        });
         drop(remotes);
         let line = Arc::new(Line {
             os: self.os.clone(),
@@ -98,6 +114,10 @@ impl<O: Os> DriverRemote for Line<O> {
 
     fn now(&self) -> Instant {
         self.os.now()
+    }
+
+    fn bustle(&self) -> Bustle {
+        Bustle::new(self.remote.sleeps(), self.remote.core_offers_taken())
     }
 }
 

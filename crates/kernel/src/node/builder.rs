@@ -48,6 +48,7 @@ pub struct NodeBuilder {
     workers: Option<usize>,
     budget: u32,
     stuck_after: Option<Duration>,
+    compaction: bool,
     spare_threads: usize,
     stop_deadline: Duration,
     measures_running_time: bool,
@@ -72,6 +73,7 @@ impl NodeBuilder {
             workers: None,
             budget: MESSAGE_BUDGET,
             stuck_after: Some(STUCK_AFTER),
+            compaction: true,
             spare_threads: SPARE_THREADS,
             stop_deadline: STOP_DEADLINE,
             measures_running_time: false,
@@ -101,9 +103,26 @@ impl NodeBuilder {
         self
     }
 
+    /// Whether workers may share a thread where that gets more done; they may, by default.
+    ///
+    /// It is compaction of load, as in Erlang (`+scl`). While more threads want to run than there are
+    /// cores, such as on a machine that the clients run on too, a worker is driven by the thread of
+    /// the first one, if that gets as much done. It gets its own back as soon as a handler blocks, and
+    /// when that gets more done, which is tried now and then: 1 to 32 seconds after the last time.
+    ///
+    /// A worker that shares a thread shares its pauses as well: a handler that computes for 5 ms
+    /// delays the processes of both. Switched off, each worker keeps a thread of its own. Without a
+    /// watchdog ([`stuck_after`](Self::stuck_after)), and without a driver that knows how busy it is
+    /// ([`DriverRemote::bustle`](crate::DriverRemote::bustle)), it does so anyway.
+    pub fn compaction(mut self, allowed: bool) -> Self {
+        self.compaction = allowed;
+        self
+    }
+
     /// How many threads there may be beside one for each worker, to go on while handlers block.
     /// 1,024 by default; they come when they are needed and end when they have not been for 10
-    /// seconds. When all are in use, the next handler that blocks holds up its worker.
+    /// seconds. When all are in use, the next handler that blocks holds up its worker, and those that
+    /// share its thread.
     pub fn spare_threads(mut self, threads: usize) -> Self {
         self.spare_threads = threads;
         self
@@ -184,7 +203,7 @@ impl NodeBuilder {
             ));
         }
         if let Some(threshold) = self.stuck_after {
-            watchdog.start(workers.clone(), threshold)?;
+            watchdog.start(workers.clone(), threshold, self.compaction)?;
         }
         let inner = NodeInner::new(
             self.name,

@@ -110,12 +110,18 @@ impl<T> Wheel<T> {
         held: &mut InHand<'_, T>,
         successor: impl FnOnce(u64) -> Result<(), E>,
     ) -> Result<(), E> {
+        successor(held.0.epoch + 1)?;
+        self.leave(held);
+        Ok(())
+    }
+
+    /// Gives the wheel up: nobody drives until somebody does under the epoch that this answers.
+    pub(super) fn leave(&self, held: &mut InHand<'_, T>) -> u64 {
         let next = held.0.epoch + 1;
-        successor(next)?;
         held.0.epoch = next;
         self.epoch.store(next, Ordering::Release);
         // The successor begins with nothing that runs.
         self.set_progress((self.progress() | 1) + 1);
-        Ok(())
+        next
     }
 }
