@@ -290,3 +290,22 @@ fn what_cannot_be_nested_says_so() {
     let refused = simulated.host().map(drop).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::Unsupported);
 }
+
+/// A host that does not ask, because it knows of nobody inside any more, keeps no list of it.
+#[test]
+fn a_report_that_nobody_asked_for_is_kept_once() {
+    let (mut outer, mut inner) = two();
+    for n in 0..100 {
+        inner.remote().post(n).unwrap();
+        assert_eq!(inner.doze(|| true), Doze::Refused);
+        poll_at_once(&mut inner);
+        while inner.next_event().is_some() {}
+        assert_eq!(inner.doze(|| true), Doze::UntilWoken);
+        inner.remote().post(n).unwrap();
+        outer.poll(None, || true).unwrap();
+        poll_at_once(&mut inner);
+        while inner.next_event().is_some() {}
+    }
+    assert_eq!(outer.next_nested(), Some(7));
+    assert_eq!(outer.next_nested(), None);
+}

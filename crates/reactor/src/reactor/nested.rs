@@ -45,7 +45,7 @@ pub enum Doze {
 /// What a loop keeps about those around it and those inside.
 pub(super) struct Nesting<O: Os> {
     inside: Option<Host<O>>,
-    /// Loops nested in this one that have something to do.
+    /// Loops nested in this one that have something to do, each once: nobody may ask for them.
     reported: Vec<u32>,
 }
 
@@ -62,7 +62,9 @@ impl<O: Os> Nesting<O> {
     /// A report that belongs to no source.
     #[cold]
     pub(super) fn take_report(&mut self, report: Readiness) {
-        if let Some(name) = Token::unpack(report.token).nested() {
+        if let Some(name) = Token::unpack(report.token).nested()
+            && !self.reported.contains(&name)
+        {
             self.reported.push(name);
         }
     }

@@ -1,21 +1,7 @@
 //! Pollers in pollers: the descriptor of an epoll instance or a kqueue is itself readable while
 //! reports wait in it (`epoll(7)`, question 3; `kqueue(2)`).
 
-#[cfg(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "macos"
-))]
-pub use pollable::SystemOuter;
-
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "macos"
-)))]
-pub use elsewhere::SystemOuter;
+pub use here::SystemOuter;
 
 #[cfg(any(
     target_os = "linux",
@@ -23,7 +9,7 @@ pub use elsewhere::SystemOuter;
     target_os = "freebsd",
     target_os = "macos"
 ))]
-mod pollable {
+mod here {
     use std::io;
     use std::os::fd::AsRawFd;
 
@@ -58,7 +44,7 @@ mod pollable {
     target_os = "freebsd",
     target_os = "macos"
 )))]
-mod elsewhere {
+mod here {
     use std::convert::Infallible;
     use std::io;
 
