@@ -22,7 +22,8 @@ const STUCK_LOOKS: u32 = 2;
 /// take a core.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
 
-/// Looks at the workers every so often. It takes no clock and costs a worker one store a message.
+/// Looks at the workers every so often. It costs a worker one store a message, and one a run for
+/// what is counted.
 #[derive(Debug, Default)]
 pub(crate) struct Watchdog {
     /// Set while it sleeps without a time limit; whoever clears it rings.
