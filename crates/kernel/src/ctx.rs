@@ -300,8 +300,7 @@ impl<'a, A: Actor> Ctx<'a, A> {
 
     /// For [`Meta::spawn`]: this process's place in the node.
     pub fn meta_scope(&self) -> MetaScope {
-        let core = self.process.core_ref();
-        MetaScope::new(Arc::clone(&core.node), core.pid, core.worker.id)
+        MetaScope::new(self.process.arc())
     }
 
     /// For [`Meta::spawn`]: this process as a taker of `T`.
@@ -430,8 +429,9 @@ impl<'a, A: Actor> Ctx<'a, A> {
             return Ok(());
         }
         // Nothing would free it any more.
-        let told = core.node.registry.free_name(&name);
-        told.tell(&Reason::Unregistered, None);
+        if let Some(told) = core.node.registry.free_name(&name) {
+            told.tell(&Reason::Unregistered, None);
+        }
         Err(RelationError::Ending)
     }
 
@@ -447,8 +447,9 @@ impl<'a, A: Actor> Ctx<'a, A> {
         if !core.set_name(None) {
             return Err(RelationError::Ending);
         }
-        let told = core.node.registry.free_name(&name);
-        told.tell(&Reason::Unregistered, None);
+        if let Some(told) = core.node.registry.free_name(&name) {
+            told.tell(&Reason::Unregistered, None);
+        }
         Ok(())
     }
 

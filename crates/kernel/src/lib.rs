@@ -164,6 +164,7 @@ mod mailbox;
 mod message;
 mod meta;
 mod node;
+mod numbers;
 mod pool;
 mod process;
 mod reason;

@@ -20,8 +20,9 @@ use crate::id::{Alias, Name, Pid, Target};
 use crate::mailbox::Signal;
 use crate::message::{Envelope, Sink, Source};
 use crate::node::{NodeInner, SpawnOptions};
+use crate::process::AnyProcess;
 use crate::reason::Reason;
-use crate::registry::AliasEntry;
+use crate::registry::{AliasEntry, Registry};
 use crate::worker::WorkerId;
 
 pub use blocking::{BlockingMeta, MetaHandle};
@@ -89,47 +90,50 @@ pub trait MetaPort: Send + Sync {
 }
 
 /// What a meta-process may ask of its node: the parent's place in it, kept for later.
+///
+/// It is no claim on the parent, which may end meanwhile.
 #[derive(Clone)]
 pub struct MetaScope {
-    node: Arc<NodeInner>,
-    parent: Pid,
-    worker: WorkerId,
+    parent: Arc<dyn AnyProcess>,
+    /// Its number, which drivers say with every message.
+    pid: Pid,
 }
 
 impl fmt::Debug for MetaScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MetaScope")
-            .field("parent", &self.parent)
+            .field("parent", &self.parent())
             .finish_non_exhaustive()
     }
 }
 
 impl MetaScope {
-    pub(crate) fn new(node: Arc<NodeInner>, parent: Pid, worker: WorkerId) -> Self {
-        Self {
-            node,
-            parent,
-            worker,
-        }
+    pub(crate) fn new(parent: Arc<dyn AnyProcess>) -> Self {
+        let pid = parent.core().pid;
+        Self { parent, pid }
+    }
+
+    fn node(&self) -> &Arc<NodeInner> {
+        &self.parent.core().node
     }
 
     pub(crate) fn events(&self) -> &Events {
-        &self.node.events
+        &self.node().events
     }
 
     /// The process that owns what is started in this scope.
     pub fn parent(&self) -> Pid {
-        self.parent
+        self.pid
     }
 
     /// The worker that the parent lives on.
     pub fn worker(&self) -> WorkerId {
-        self.worker
+        self.parent.core().worker.id
     }
 
     /// The time by the node's clock, which is virtual in a simulation.
     pub fn now(&self) -> Instant {
-        self.node.workers()[self.worker.index()].now()
+        self.parent.core().worker.now()
     }
 
     /// What the node's driver factory gave out as the handle of this worker's driver.
@@ -138,12 +142,12 @@ impl MetaScope {
     ///
     /// If there is no such worker; a [`WorkerId`] of the same node always exists.
     pub fn driver(&self, worker: WorkerId) -> Arc<dyn Any + Send + Sync> {
-        Arc::clone(&self.node.workers()[worker.index()].handle)
+        Arc::clone(&self.node().workers()[worker.index()].handle)
     }
 
     /// A number for a new meta-process.
     pub fn new_alias(&self) -> Alias {
-        self.node.new_alias()
+        self.node().new_alias()
     }
 
     /// Makes a meta-process known under its alias and ties it to its parent.
@@ -152,30 +156,19 @@ impl MetaScope {
     ///
     /// [`SpawnError::ParentGone`] if the parent has ended, or is just ending.
     pub fn register(&self, alias: Alias, port: Arc<dyn MetaPort>) -> Result<MetaLife, SpawnError> {
-        let parent = self
-            .node
-            .registry
-            .process(self.parent)
-            .ok_or(SpawnError::ParentGone)?;
+        let registry = &self.node().registry;
+        let parent = self.parent();
         // The table first: once the parent knows the alias, its end looks it up there.
-        self.node.registry.insert_alias(
-            alias,
-            AliasEntry::Meta {
-                port,
-                parent: self.parent,
-            },
-        );
-        if parent.core().own_meta(alias) {
+        registry.insert_alias(alias, AliasEntry::Meta { port, parent });
+        if self.parent.core().own_meta(alias) {
             Ok(MetaLife {
-                node: Arc::clone(&self.node),
                 alias,
-                parent: self.parent,
+                parent: Arc::clone(&self.parent),
                 owner: None,
             })
         } else {
-            self.node.registry.remove_alias(alias);
+            registry.remove_alias(alias);
             // The alias was known for a moment.
-            let registry = &self.node.registry;
             registry.notify(alias, &Reason::NoProcess, None);
             Err(SpawnError::ParentGone)
         }
@@ -185,7 +178,7 @@ impl MetaScope {
     ///
     /// `None` if there is no such process, or if it does not take such messages.
     pub fn find<T: 'static>(&self, target: &Target) -> Option<Arc<dyn Sink<T>>> {
-        let process = self.node.registry.resolve(target)?;
+        let process = self.node().registry.resolve(target)?;
         if process.core().is_ending() {
             return None;
         }
@@ -194,13 +187,13 @@ impl MetaScope {
 
     /// Whether the target leads to a process that [hands on](Actor::FORWARDS) what it is sent.
     pub fn is_forwarder(&self, target: &Target) -> bool {
-        let process = self.node.registry.resolve(target);
+        let process = self.node().registry.resolve(target);
         process.is_some_and(|process| process.forwards())
     }
 
     /// The name that a process is registered under.
     pub fn name_of(&self, pid: Pid) -> Option<Name> {
-        self.node.registry.process(pid)?.core().name()
+        self.node().registry.process(pid)?.core().name()
     }
 
     /// Starts a process as a child of the parent, without waiting for its `init`, which runs on
@@ -218,38 +211,33 @@ impl MetaScope {
     where
         A::Msg: From<T>,
     {
-        let parent = self.node.registry.process(self.parent);
-        let parent = parent.ok_or(SpawnError::ParentGone)?;
-        if parent.core().is_ending() {
+        let parent = self.parent.core();
+        if parent.is_ending() {
             return Err(SpawnError::ParentGone);
         }
-        let parent = Some(parent.core());
-        let process = self.node.spawn_later(actor, options, parent)?;
+        let process = self.node().spawn_later(actor, options, Some(parent))?;
         Ok(process)
     }
 
     /// Sends an exit signal in the parent's name, as [`Ctx::exit`] does.
     pub fn exit(&self, target: Pid, reason: Reason) {
-        self.node.exit(Some(self.parent), target.into(), reason);
+        self.node().exit(Some(self.parent()), target.into(), reason);
     }
 
     /// Ends the parent as a link to the meta-process would, for one that it cannot do without.
     pub fn fail_parent(&self, alias: Alias, reason: Reason) {
-        if let Some(parent) = self.node.registry.process(self.parent) {
-            parent.signal(Signal::Exit {
-                from: alias.into(),
-                reason,
-                trappable: true,
-            });
-        }
+        self.parent.signal(Signal::Exit {
+            from: alias.into(),
+            reason,
+            trappable: true,
+        });
     }
 }
 
 /// A meta-process's place in the node. Ends it when dropped.
 pub struct MetaLife {
-    node: Arc<NodeInner>,
     alias: Alias,
-    parent: Pid,
+    parent: Arc<dyn AnyProcess>,
     owner: Option<Pid>,
 }
 
@@ -269,7 +257,11 @@ impl MetaLife {
 
     /// The process that spawned it.
     pub fn parent(&self) -> Pid {
-        self.parent
+        self.parent.core().pid
+    }
+
+    fn registry(&self) -> &Registry {
+        &self.parent.core().node.registry
     }
 
     /// Ties it to the process that its messages go to, this very incarnation: when that ends, the
@@ -279,12 +271,12 @@ impl MetaLife {
     ///
     /// [`SpawnError::ParentGone`] if the process has ended, or is just ending.
     pub fn bind(&mut self, owner: Pid) -> Result<(), SpawnError> {
-        let owner = Some(owner).filter(|owner| *owner != self.parent);
+        let owner = Some(owner).filter(|owner| *owner != self.parent());
         if owner == self.owner {
             return Ok(());
         }
         if let Some(owner) = owner {
-            let process = self.node.registry.process(owner);
+            let process = self.registry().process(owner);
             let process = process.ok_or(SpawnError::ParentGone)?;
             if !process.core().own_meta(self.alias) {
                 return Err(SpawnError::ParentGone);
@@ -292,7 +284,7 @@ impl MetaLife {
         }
         // The former owner would wait for it at its end, and never hear of it.
         let former = std::mem::replace(&mut self.owner, owner);
-        if let Some(process) = former.and_then(|pid| self.node.registry.process(pid)) {
+        if let Some(process) = former.and_then(|pid| self.registry().process(pid)) {
             process.meta_ended(self.alias);
         }
         Ok(())
@@ -306,15 +298,15 @@ impl MetaLife {
     }
 
     fn finish(&self, reason: &Reason) {
-        if self.node.registry.remove_alias(self.alias).is_none() {
+        let registry = self.registry();
+        if registry.remove_alias(self.alias).is_none() {
             return;
         }
-        self.node.registry.notify(self.alias, reason, None);
-        for pid in self.owner.into_iter().chain([self.parent]) {
-            if let Some(process) = self.node.registry.process(pid) {
-                process.meta_ended(self.alias);
-            }
+        registry.notify(self.alias, reason, None);
+        if let Some(owner) = self.owner.and_then(|pid| registry.process(pid)) {
+            owner.meta_ended(self.alias);
         }
+        self.parent.meta_ended(self.alias);
     }
 }
 

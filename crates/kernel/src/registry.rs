@@ -4,12 +4,12 @@
 mod interleavings;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use crate::error::RelationError;
 use crate::id::{Alias, Name, Pid, Target};
 use crate::meta::MetaPort;
+use crate::numbers::{NumberMap, shrink_if_sparse};
 use crate::process::{AnyProcess, ProcessCore};
 use crate::reason::Reason;
 use crate::relations::{Kind, Outside, Relations, Told};
@@ -18,46 +18,6 @@ use crate::sync::seam::{RwLock, read, write};
 /// How many locks a table is spread over. Lookups by different threads then seldom meet; more
 /// would only cost memory.
 pub(crate) const SHARDS: usize = if cfg!(loom) { 1 } else { 16 };
-
-/// Spreads the counter's numbers over a hash table. They are ours and consecutive, so nobody can
-/// choose them to collide, and a keyed hash would be paid for nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct NumberHasher(u64);
-
-impl Hasher for NumberHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, n: u64) {
-        // Fibonacci hashing: the golden ratio's multiples spread consecutive numbers evenly.
-        self.0 = (self.0 ^ n)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .rotate_left(26);
-    }
-}
-
-pub(crate) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>>;
-
-/// Gives memory back after a burst. Each time at least three quarters of it go, so that the cost
-/// is spread over as many removals.
-fn shrink_if_sparse<K: Eq + std::hash::Hash, V>(map: &mut NumberMap<K, V>) {
-    const KEPT: usize = 64;
-    const TINY: usize = 8;
-    if map.is_empty() && map.capacity() > TINY {
-        // Not even a small table: one that was made in the middle of a burst keeps the allocator
-        // from giving back everything below it.
-        *map = NumberMap::default();
-    } else if map.capacity() > KEPT && map.len() < map.capacity() / 8 {
-        map.shrink_to(map.len() * 2);
-    }
-}
 
 /// A table keyed by the node's own numbers.
 struct Table<V>([RwLock<NumberMap<u64, V>>; SHARDS]);
@@ -210,7 +170,7 @@ impl Registry {
 
     /// Frees a name, and gives out who watched it under its last holder: whoever watches it from
     /// now on means the next one.
-    pub(crate) fn free_name(&self, name: &Name) -> Told {
+    pub(crate) fn free_name(&self, name: &Name) -> Option<Told> {
         let target = Target::Name(name.clone());
         let mut holder = None;
         let free = || holder = write(&self.names).remove(name);
@@ -330,8 +290,9 @@ impl Registry {
 
     /// Tells everyone who watches an alias that it has ended with its process, or was given up.
     pub(crate) fn notify(&self, alias: Alias, reason: &Reason, ended: Option<Pid>) {
-        self.relations
-            .end(Target::Alias(alias), |pid| self.process(pid), || ())
-            .tell(reason, ended);
+        let target = Target::Alias(alias);
+        if let Some(told) = self.relations.end(target, |pid| self.process(pid), || ()) {
+            told.tell(reason, ended);
+        }
     }
 }

@@ -15,9 +15,10 @@ use crate::actor::Down;
 use crate::error::RelationError;
 use crate::id::{Pid, Target};
 use crate::mailbox::Signal;
+use crate::numbers::NumberHasher;
 use crate::process::{AnyProcess, ProcessCore};
 use crate::reason::Reason;
-use crate::registry::{NumberHasher, SHARDS};
+use crate::registry::SHARDS;
 use crate::sync::seam::{Mutex, lock};
 
 /// A link sends an exit signal, a monitor sends a down message.
@@ -322,23 +323,23 @@ impl Relations {
         }
     }
 
-    /// Ends all relations to a target, and gives out who has to be told. `free` runs under the
-    /// same lock: what can be used again, such as a name, has no watchers from then on but those
+    /// Ends all relations to a target, and gives out who has to be told, if anyone. `free` runs
+    /// under the same lock: what can be used again, such as a name, has no watchers from then on but those
     /// of its next holder.
     pub(crate) fn end(
         &self,
         target: Target,
         find: impl Fn(Pid) -> Option<Arc<dyn AnyProcess>>,
         free: impl FnOnce(),
-    ) -> Told {
+    ) -> Option<Told> {
         let mut shard = lock(self.shard(&target));
         free();
         // Most nodes have no relations to names and aliases, and each connection has an alias.
         if shard.is_empty() {
-            return Told::nobody(target);
+            return None;
         }
-        let watchers = shard.remove(&target).unwrap_or_default();
-        watchers.dissolve(target, find)
+        let watchers = shard.remove(&target)?;
+        Some(watchers.dissolve(target, find))
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -359,15 +360,6 @@ pub(crate) struct Told {
 type Watcher = (Arc<dyn AnyProcess>, Kinds);
 
 impl Told {
-    fn nobody(target: Target) -> Self {
-        Self {
-            target,
-            first: None,
-            others: Vec::new(),
-            outside: Vec::new(),
-        }
-    }
-
     /// Strikes the relations off in the watchers' books. Those that are gone need not be told.
     fn all(
         watchers: impl Iterator<Item = (Pid, Kinds)>,

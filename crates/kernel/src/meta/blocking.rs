@@ -427,9 +427,12 @@ impl<T: Send + 'static, M: Protocol> Actor for HandlerHalf<T, M> {
 impl MetaScope {
     /// Starts a process that nobody can find.
     fn hidden<A: Actor>(&self, actor: A, options: &SpawnOptions) -> Arc<Process<A>> {
-        let worker = Arc::clone(&self.node.workers()[self.worker.index()]);
-        let pid = self.node.new_pid();
-        let process = Process::new(actor, pid, None, Arc::clone(&self.node), worker, options);
+        let (node, worker) = (
+            Arc::clone(self.node()),
+            Arc::clone(&self.parent.core().worker),
+        );
+        let pid = node.new_pid();
+        let process = Process::new(actor, pid, None, node, worker, options);
         let started = process.init(None, InitFor::Caller);
         started.expect("a handler has no init of its own that could fail");
         process

@@ -11,6 +11,7 @@ use crate::id::{Alias, Name, Pid, Target};
 use crate::info::{ProcessInfo, ProcessState};
 use crate::message::{Envelope, Fallback, Priority, Source};
 use crate::node::{NodeInner, SpawnOptions};
+use crate::numbers::AliasSet;
 use crate::process::RETURNED;
 use crate::process::meter::Meter;
 use crate::relations::{Kind, Kinds, Told, Watched};
@@ -78,8 +79,7 @@ struct Ties {
     init_children: Vec<Pid>,
     aliases: BTreeSet<Alias>,
     /// Meta-processes that it spawned, and those whose messages come to it.
-    /// A tree, because it gives its memory back leaf by leaf as thousands of connections end.
-    metas: BTreeSet<Alias>,
+    metas: AliasSet,
     watches: BTreeMap<Target, Kinds>,
     /// The call that it waits in, which a signal interrupts.
     call: Option<Arc<dyn Interrupt>>,
@@ -251,7 +251,7 @@ impl ProcessCore {
         let Some(ties) = &mut owned.ties else {
             return false;
         };
-        let was_the_last = ties.metas.remove(&alias) && ties.metas.is_empty();
+        let was_the_last = ties.metas.remove(alias) && ties.metas.is_empty();
         was_the_last && owned.closed
     }
 
@@ -402,7 +402,7 @@ impl ProcessCore {
         let mut owned = lock(&self.owned);
         owned.closed = true;
         let ties = owned.ties.as_ref();
-        ties.map_or_else(Vec::new, |ties| ties.metas.iter().copied().collect())
+        ties.map_or_else(Vec::new, |ties| ties.metas.in_order())
     }
 
     /// Frees the name and the aliases. Gives out the aliases, and who is to be told of the name.
@@ -416,7 +416,7 @@ impl ProcessCore {
         for alias in &aliases {
             registry.remove_alias(*alias);
         }
-        (name.map(|name| registry.free_name(&name)), aliases)
+        (name.and_then(|name| registry.free_name(&name)), aliases)
     }
 
     /// Takes back what the parent's spawn options made.
