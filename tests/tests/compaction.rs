@@ -121,8 +121,18 @@ impl Os for Crowded {
         poller: &SystemPoller,
         stream: &mut SystemStream,
         token: usize,
+        room: bool,
     ) -> io::Result<()> {
-        System.register_stream(poller, stream, token)
+        System.register_stream(poller, stream, token, room)
+    }
+
+    fn report_room(
+        &self,
+        poller: &SystemPoller,
+        stream: &mut SystemStream,
+        token: usize,
+    ) -> io::Result<()> {
+        System.report_room(poller, stream, token)
     }
 
     fn outer(&self, poller: &SystemPoller) -> io::Result<SystemOuter> {

@@ -84,6 +84,8 @@ impl Flags {
     pub(crate) const TOLD_HANGUP: u16 = 1 << 10;
     /// A listener that waits for descriptors.
     pub(crate) const STARVED: u16 = 1 << 11;
+    /// The system reports room to write.
+    pub(crate) const ROOM_REPORTED: u16 = 1 << 12;
 
     pub(crate) const fn new(flags: u16) -> Self {
         Self(flags)
@@ -187,7 +189,7 @@ impl Flags {
 
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [&str; 12] = [
+        const NAMES: [&str; 13] = [
             "readable",
             "short-proves-nothing",
             "wants-room",
@@ -200,6 +202,7 @@ impl fmt::Debug for Flags {
             "hung-up",
             "told-hangup",
             "starved",
+            "room-reported",
         ];
         let set = NAMES
             .iter()

@@ -65,13 +65,14 @@
 //!
 //! # The contract
 //!
-//! **Readiness.** Sockets are registered once, edge-triggered, for both directions. The
-//! system tells each arrival once; the loop remembers it until a call on the socket shows
-//! that nothing is left. The owner answers [`Event::Readable`] with a read or with
-//! [`pause_read`](SourceIo::pause_read); one that does neither is given the event again, turn
-//! after turn, and the loop does not sleep. Readiness is a hint: a read may find nothing, and
-//! [`ReadOutcome::WouldBlock`] is no error. Writing needs no permission. After a write that
-//! did not take everything, and only then, [`Event::Writable`] comes.
+//! **Readiness.** Sockets are registered once, edge-triggered. The system tells each arrival
+//! once; the loop remembers it until a call on the socket shows that nothing is left. The owner
+//! answers [`Event::Readable`] with a read or with [`pause_read`](SourceIo::pause_read); one
+//! that does neither is given the event again, turn after turn, and the loop does not sleep.
+//! Readiness is a hint: a read may find nothing, and [`ReadOutcome::WouldBlock`] is no error.
+//! Writing needs no permission. After a write that did not take everything, and only then,
+//! [`Event::Writable`] comes; the system is asked to report room when that happens for the
+//! first time.
 //!
 //! **Order.** In a turn commands come first, then sockets, then what is due by time. Each
 //! ready source is served in every turn, up to its budget ([`limits`]). What happens during a

@@ -23,9 +23,9 @@ pub use system::{System, SystemListener, SystemOuter, SystemPoller, SystemStream
 /// # What an implementation promises
 ///
 /// - **Edges.** A source is registered once and for good. After that, [`wait`](Self::wait)
-///   reports it when something *new* happened to it (bytes, room, a connection, an end) and
-///   then stays silent until something new happens again. Registering reports what is true
-///   already. Reports may come late, may be merged, and may be wrong: a caller that finds
+///   reports it when something *new* happened to it (bytes, a connection, an end; room too, once
+///   that was asked for) and then stays silent until something new happens again. Registering
+///   reports what is true already, and so does asking for room. Reports may come late, may be merged, and may be wrong: a caller that finds
 ///   nothing there must get [`WouldBlock`](io::ErrorKind::WouldBlock).
 /// - **Closing is dropping.** Dropping a listener or a stream closes it and ends its reports,
 ///   except for those that were already collected.
@@ -203,12 +203,27 @@ pub trait Os: Clone + Send + Sync + 'static {
         token: usize,
     ) -> io::Result<()>;
 
-    /// Has `poller` report both directions of `stream`, under `token`.
+    /// Has `poller` report `stream`, under `token`: what arrives there and its end; with `room`
+    /// also room to write, and the end of a connection attempt.
     ///
     /// # Errors
     ///
     /// As [`register_listener`](Self::register_listener).
     fn register_stream(
+        &self,
+        poller: &Self::Poller,
+        stream: &mut Self::Stream,
+        token: usize,
+        room: bool,
+    ) -> io::Result<()>;
+
+    /// Has `poller` report room as well, from now on and for good, for a stream that was registered
+    /// without. Most streams always have room; hearing so first would cost each a report.
+    ///
+    /// # Errors
+    ///
+    /// As [`register_listener`](Self::register_listener); room may never be reported then.
+    fn report_room(
         &self,
         poller: &Self::Poller,
         stream: &mut Self::Stream,

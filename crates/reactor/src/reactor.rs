@@ -35,7 +35,6 @@ use crate::{ListenOptions, Os, Remote, SourceMut, Stats, TimerKey, Token};
 /// the contract and an example.
 pub struct Reactor<O: Os, T, C> {
     base: Base<O, C>,
-    poller: O::Poller,
     commands: Receiver<C>,
     remote: Remote<C>,
     shared: Arc<Shared>,
@@ -54,8 +53,9 @@ pub struct Reactor<O: Os, T, C> {
 }
 
 /// What the loop and each of its sources work with.
-pub(crate) struct Base<O, C> {
+pub(crate) struct Base<O: Os, C> {
     pub(crate) os: O,
+    pub(crate) poller: O::Poller,
     pub(crate) ready: ReadyList,
     pub(crate) timers: Timers<Due<C>>,
     pub(crate) clock: Clock,
@@ -119,11 +119,11 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         Ok(Self {
             base: Base {
                 os,
+                poller,
                 ready: ReadyList::default(),
                 timers: Timers::new(),
                 clock: Clock::new(now),
             },
-            poller,
             commands,
             remote: Remote::new(sender, Arc::clone(&shared)),
             shared,
@@ -243,7 +243,8 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         stream: O::Stream,
         data: T,
     ) -> Result<Token, RegisterError<T>> {
-        self.register(Io::Stream(stream), Flags::new(Flags::CONNECTING), data)
+        let flags = Flags::CONNECTING | Flags::ROOM_REPORTED;
+        self.register(Io::Stream(stream), Flags::new(flags), data)
     }
 
     /// Starts to connect, and takes the stream.
@@ -271,15 +272,17 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
         }
         let token = Token::new(slot, self.next_generation);
         let registered = match &mut io {
-            Io::Stream(stream) => self
-                .base
-                .os
-                .register_stream(&self.poller, stream, token.pack()),
-            Io::Listener(accepting) => {
-                self.base
-                    .os
-                    .register_listener(&self.poller, &mut accepting.listener, token.pack())
-            }
+            Io::Stream(stream) => self.base.os.register_stream(
+                &self.base.poller,
+                stream,
+                token.pack(),
+                flags.has(Flags::ROOM_REPORTED),
+            ),
+            Io::Listener(accepting) => self.base.os.register_listener(
+                &self.base.poller,
+                &mut accepting.listener,
+                token.pack(),
+            ),
         };
         if let Err(error) = registered {
             drop(io);

@@ -166,7 +166,8 @@ impl<O: Os, C> SourceIo<'_, O, C> {
     ///
     /// # Errors
     ///
-    /// What the system says about the connection; nothing can be written any more.
+    /// What the system says about the connection; nothing can be written any more. That includes
+    /// not being able to report room, for lack of memory: nobody would say when to go on.
     /// Interruptions are retried. [`WriteZero`](io::ErrorKind::WriteZero) if the system takes
     /// nothing of something and calls it a success, which would otherwise be an endless loop.
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) on a listener.
@@ -215,7 +216,7 @@ impl<O: Os, C> SourceIo<'_, O, C> {
         match result {
             Ok(0) if asked > 0 => Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => {
-                self.socket.flags.set(Flags::WANTS_ROOM);
+                self.want_room()?;
                 if !self.base.os.short_proves_drained() {
                     // No report will come before a write would block, so the loop makes the
                     // promised event itself.
@@ -225,11 +226,25 @@ impl<O: Os, C> SourceIo<'_, O, C> {
                 Ok(WriteOutcome::Written(n))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.socket.flags.set(Flags::WANTS_ROOM);
+                self.want_room()?;
                 Ok(WriteOutcome::WouldBlock)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Has [`Event::Writable`](crate::Event::Writable) come when there is room. The first time the
+    /// system has to be asked for that.
+    fn want_room(&mut self) -> io::Result<()> {
+        self.socket.flags.set(Flags::WANTS_ROOM);
+        if !self.socket.flags.has(Flags::ROOM_REPORTED)
+            && let Io::Stream(stream) = &mut self.socket.io
+        {
+            let Base { os, poller, .. } = &*self.base;
+            os.report_room(poller, stream, self.token.pack())?;
+            self.socket.flags.set(Flags::ROOM_REPORTED);
+        }
+        Ok(())
     }
 
     /// Ends our direction; the peer reads to the end and may still send.

@@ -1,12 +1,14 @@
 //! What the loop takes for granted about the real system.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use socket2::SockRef;
-use socktree_reactor::{Event, Keepalive, ListenOptions, Os, Reactor, ReadOutcome, System};
+use socktree_reactor::{
+    Event, Keepalive, ListenOptions, Os, Reactor, ReadOutcome, System, WriteOutcome,
+};
 
 fn any() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
@@ -133,6 +135,59 @@ fn bytes_behind_an_urgent_mark_are_found() {
     }
 }
 
+/// Nearly every stream has room all the time. Hearing so would cost each connection a report, and a
+/// loop that sleeps a wake-up.
+#[test]
+#[cfg(target_os = "linux")]
+fn room_is_reported_where_it_was_asked_for() {
+    let listener = TcpListener::bind(any()).unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let accepted = listener.accept().unwrap().0;
+    let mut stream = System.stream_from_std(accepted).unwrap();
+    let (mut poller, _waker) = System.poller().unwrap();
+    let reports = |poller: &mut _| {
+        let (mut reports, at_once) = (Vec::new(), Some(Duration::ZERO));
+        let note = |report| reports.push(report);
+        System.wait(poller, at_once, note).unwrap();
+        reports
+    };
+    System
+        .register_stream(&poller, &mut stream, 7, false)
+        .unwrap();
+    assert_eq!(reports(&mut poller), []);
+    // Room that was there before the request is reported too: it may have come just then.
+    System.report_room(&poller, &mut stream, 7).unwrap();
+    let room = reports(&mut poller);
+    assert!(
+        matches!(room[..], [it] if it.token == 7 && it.writable && !it.readable),
+        "{room:?}"
+    );
+    assert_eq!(reports(&mut poller), [], "an edge is told once");
+}
+
+/// The first time the system has to be asked, the second time it was.
+#[test]
+fn a_blocked_writer_hears_of_room_each_time() {
+    let mut reactor = Reactor::<_, (), ()>::new(System).unwrap();
+    let listener = TcpListener::bind(any()).unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let accepted = listener.accept().unwrap().0;
+    let stream = System.stream_from_std(accepted).unwrap();
+    let token = reactor.adopt(stream, ()).unwrap();
+    let piece = vec![7; 1 << 20];
+    for _ in 0..3 {
+        let mut written = 0;
+        while let WriteOutcome::Written(n) =
+            reactor.source(token).unwrap().io.write(&piece).unwrap()
+        {
+            written += n;
+        }
+        let mut taken = vec![0; written];
+        client.read_exact(&mut taken).unwrap();
+        assert!(matches!(next(&mut reactor), Event::Writable(it) if it == token));
+    }
+}
+
 /// A05 against the kernel: accepting succeeds, the peer's address is gone.
 #[test]
 fn a_reset_before_accept_is_a_readable_error() {
@@ -174,7 +229,6 @@ fn a_reset_before_accept_is_a_readable_error() {
 /// The reset the owner asks for is one on the wire.
 #[test]
 fn reset_on_close_resets() {
-    use std::io::Read;
     let mut reactor = Reactor::<_, (), ()>::new(System).unwrap();
     let listener = TcpListener::bind(any()).unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

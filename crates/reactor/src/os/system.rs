@@ -265,10 +265,31 @@ impl Os for System {
         poller: &SystemPoller,
         stream: &mut SystemStream,
         token: usize,
+        room: bool,
     ) -> io::Result<()> {
+        let interest = if room || !ROOM_ON_REQUEST {
+            arrivals() | Interest::WRITABLE
+        } else {
+            arrivals()
+        };
         stream
             .socket
-            .register(poller.poll.registry(), mio::Token(token), stream_interest())
+            .register(poller.poll.registry(), mio::Token(token), interest)
+    }
+
+    fn report_room(
+        &self,
+        poller: &SystemPoller,
+        stream: &mut SystemStream,
+        token: usize,
+    ) -> io::Result<()> {
+        if !ROOM_ON_REQUEST {
+            return Ok(());
+        }
+        let interest = arrivals() | Interest::WRITABLE;
+        stream
+            .socket
+            .reregister(poller.poll.registry(), mio::Token(token), interest)
     }
 
     fn outer(&self, poller: &SystemPoller) -> io::Result<SystemOuter> {
@@ -309,12 +330,17 @@ impl Os for System {
     }
 }
 
-/// Both directions, and urgent data where the poller can tell (see [`Readiness::urgent`]).
-fn stream_interest() -> Interest {
-    let both = Interest::READABLE | Interest::WRITABLE;
+/// Whether room is reported only where it was asked for: with epoll, whose `EPOLL_CTL_MOD` looks at
+/// the stream once more, so no room that came before it goes unreported. The other pollers report
+/// room from the start.
+const ROOM_ON_REQUEST: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// What the peer does, and urgent data where the poller can tell (see [`Readiness::urgent`]).
+fn arrivals() -> Interest {
+    let reads = Interest::READABLE;
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let both = both | Interest::PRIORITY;
-    both
+    let reads = reads | Interest::PRIORITY;
+    reads
 }
 
 fn readiness(event: &mio::event::Event) -> Readiness {

@@ -75,7 +75,7 @@ impl<O: Os, T, C> Reactor<O, T, C> {
     /// come.
     pub fn unnest(&mut self) {
         if let Some(host) = self.nesting.inside.take()
-            && let Err(error) = self.base.os.unnest(&self.poller, &host.0)
+            && let Err(error) = self.base.os.unnest(&self.base.poller, &host.0)
         {
             log::warn!("cannot take an event loop out of another: {error}");
         }
@@ -90,7 +90,11 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     /// [`Unsupported`](io::ErrorKind::Unsupported) where pollers cannot be nested: elsewhere than on
     /// Linux, Android, FreeBSD and macOS, and in a simulation. Or no descriptor is left.
     pub fn host(&self) -> io::Result<Host<O>> {
-        self.base.os.outer(&self.poller).map(Arc::new).map(Host)
+        self.base
+            .os
+            .outer(&self.base.poller)
+            .map(Arc::new)
+            .map(Host)
     }
 
     /// Nests this loop in another: from now on that one is told, under `name`, when there is
@@ -128,7 +132,9 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     pub fn nest(&mut self, host: &Host<O>, name: u32) -> io::Result<()> {
         self.unnest();
         let token = Token::of_nested(name).ok_or(io::ErrorKind::InvalidInput)?;
-        self.base.os.nest(&self.poller, &host.0, token.pack())?;
+        self.base
+            .os
+            .nest(&self.base.poller, &host.0, token.pack())?;
         self.nesting.inside = Some(host.clone());
         Ok(())
     }

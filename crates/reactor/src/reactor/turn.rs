@@ -10,7 +10,7 @@ use crate::limits::{
     CLOCK_GAP, COMMAND_BUDGET, MAX_FIRINGS, MAX_HELD_TURNS, MAX_SECOND_LOOKS, MAX_SKIPPED_POLLS,
     MAX_UNPOLLED_EVENTS, READ_BURST,
 };
-use crate::reactor::{Due, Reactor};
+use crate::reactor::{Base, Due, Reactor};
 use crate::ready::ReadyList;
 use crate::{Event, Os, Readiness, SourceMut, Token};
 
@@ -165,16 +165,17 @@ impl<O: Os, T, C: Send + 'static> Reactor<O, T, C> {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.stats.polls += 1;
         let Self {
-            base,
-            poller,
+            base: Base {
+                os, poller, ready, ..
+            },
             sources,
             nesting,
             ..
         } = self;
         let mut reports = 0;
-        base.os.wait(poller, timeout, |report| {
+        os.wait(poller, timeout, |report| {
             reports += 1;
-            if !take_report(sources, &mut base.ready, report) {
+            if !take_report(sources, ready, report) {
                 nesting.take_report(report);
             }
         })?;

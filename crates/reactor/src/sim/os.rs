@@ -238,6 +238,7 @@ impl Os for SimOs {
         let registration = Registration {
             poller: poller.id,
             token,
+            room: false,
             queued: false,
         };
         let listening = state.listeners.get_mut(&listener.id).expect("it lives");
@@ -253,11 +254,13 @@ impl Os for SimOs {
         poller: &SimPoller,
         stream: &mut SimStream,
         token: usize,
+        room: bool,
     ) -> io::Result<()> {
         let mut state = self.state();
         let registration = Registration {
             poller: poller.id,
             token,
+            room,
             queued: false,
         };
         if state
@@ -268,6 +271,16 @@ impl Os for SimOs {
         {
             return Err(ErrorKind::AlreadyExists.into());
         }
+        state.news(stream.id);
+        Ok(())
+    }
+
+    fn report_room(&self, _: &SimPoller, stream: &mut SimStream, token: usize) -> io::Result<()> {
+        let mut state = self.state();
+        let registration = state.end(stream.id).registration.as_mut();
+        let registration = registration.ok_or(ErrorKind::NotFound)?;
+        registration.room = true;
+        registration.token = token;
         state.news(stream.id);
         Ok(())
     }

@@ -294,17 +294,17 @@ impl State {
             .listeners
             .values()
             .filter_map(|listener| listener.registration);
-        let watched: Vec<usize> = ends
+        let watched: Vec<(usize, bool)> = ends
             .chain(listeners)
             .filter(|registration| registration.poller == poller)
-            .map(|registration| registration.token)
+            .map(|registration| (registration.token, registration.room))
             .collect();
         if !watched.is_empty() {
-            let token = watched[self.dice.rng.index(watched.len())];
+            let (token, writable) = watched[self.dice.rng.index(watched.len())];
             ready.push(Readiness {
                 token,
                 readable: true,
-                writable: true,
+                writable,
                 ..Default::default()
             });
         }

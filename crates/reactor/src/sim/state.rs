@@ -91,6 +91,8 @@ pub(super) enum Connect {
 pub(super) struct Registration {
     pub(super) poller: PollerId,
     pub(super) token: usize,
+    /// Room is reported as well.
+    pub(super) room: bool,
     /// It stands in the poller's list of news.
     pub(super) queued: bool,
 }
@@ -359,7 +361,7 @@ impl State {
     /// What a report on an end says: its present state, as `epoll_wait(2)` computes it.
     pub(super) fn readiness(&self, id: EndId) -> Option<Readiness> {
         let end = self.ends.get(&id)?;
-        let token = end.registration?.token;
+        let Registration { token, room, .. } = end.registration?;
         let reset = end.reset != Reset::No;
         match end.connect {
             Connect::UnderWay => return None,
@@ -382,7 +384,7 @@ impl State {
         let readiness = Readiness {
             token,
             readable: !end.inbox.is_empty() || end.fin_in || reset,
-            writable: reset || end.fin_out || self.room(id) > 0,
+            writable: room && (reset || end.fin_out || self.room(id) > 0),
             read_closed: end.fin_in || reset,
             write_closed: reset || (end.fin_in && end.fin_out),
             error: end.reset == Reset::Untold,
