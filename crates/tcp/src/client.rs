@@ -163,7 +163,7 @@ impl<R> TcpConnection<R> {
             station: handle.station(),
             server: None,
         });
-        let shared = Arc::new(Shared::new(alias, sink.pid(), group));
+        let shared = Arc::new(Shared::opening(alias, sink.pid(), group));
         let mut life = scope.register(alias, Arc::clone(&shared) as _)?;
         life.bind(sink.pid()).map_err(|_| ConnectError::NoOwner)?;
         let conn = Conn(Arc::clone(&shared));

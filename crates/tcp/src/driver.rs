@@ -192,7 +192,7 @@ impl<O: Os> TcpDriver<O> {
                 if !connection.is_lingering() {
                     self.lingering += 1;
                     let handshaking = connection.is_handshaking();
-                    connection.linger(&mut io, *reason);
+                    connection.linger(&mut io, reason.into());
                     if handshaking {
                         self.alert_waits(token);
                     }
@@ -206,14 +206,14 @@ impl<O: Os> TcpDriver<O> {
                 {
                     connection.farewell(&mut io);
                 }
-                self.end(token, *reason);
+                self.end(token, reason.into());
             }
             Fate::Resets(reason) => {
                 if let Some(mut source) = self.reactor.source(token) {
                     // A socket that is no longer connected needs no reset.
                     let _not_connected = source.io.set_reset_on_close();
                 }
-                self.end(token, *reason);
+                self.end(token, reason.into());
             }
         }
     }

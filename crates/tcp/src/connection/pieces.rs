@@ -111,7 +111,7 @@ impl Pieces {
     }
 
     #[inline]
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.first.is_none() && self.behind.is_none()
     }
 }

@@ -75,7 +75,14 @@ struct Queue {
     early_exit: Option<Box<MetaExit>>,
 }
 
-/// Whom a connection connects.
+/// Where the two ends of a connection are.
+enum Ends {
+    /// Known before anything else is.
+    Accepted(Addrs),
+    /// Known once there is a connection.
+    Opened(Box<OnceLock<Addrs>>),
+}
+
 struct Addrs {
     peer: SocketAddr,
     /// What only some connections have.
@@ -89,13 +96,24 @@ struct More {
     tls: OnceLock<TlsInfo>,
 }
 
+impl Addrs {
+    fn new(local: Option<SocketAddr>, peer: SocketAddr, tls: bool) -> Self {
+        let more = (tls || local.is_some()).then(|| {
+            Box::new(More {
+                local,
+                tls: OnceLock::new(),
+            })
+        });
+        Self { peer, more }
+    }
+}
+
 /// The half of a connection that any thread may touch.
 pub(crate) struct Shared {
     alias: Alias,
     owner: Pid,
     group: Arc<Group>,
-    /// Once there is a connection.
-    addrs: OnceLock<Addrs>,
+    ends: Ends,
     /// The driver's name for it; `NO_TOKEN` until it has one.
     token: AtomicU64,
     queue: Mutex<Queue>,
@@ -117,12 +135,31 @@ pub(crate) struct Shared {
 const NO_TOKEN: u64 = u64::MAX;
 
 impl Shared {
-    pub(crate) fn new(alias: Alias, owner: Pid, group: Arc<Group>) -> Self {
+    /// For a connection that is to be opened.
+    pub(crate) fn opening(alias: Alias, owner: Pid, group: Arc<Group>) -> Self {
+        Self::new(alias, owner, group, Ends::Opened(Box::default()))
+    }
+
+    /// For a connection that was accepted. `local` is `None` for the address that the server
+    /// listens on.
+    pub(crate) fn accepted(
+        alias: Alias,
+        owner: Pid,
+        group: Arc<Group>,
+        local: Option<SocketAddr>,
+        peer: SocketAddr,
+    ) -> Self {
+        let tls = group.server.as_ref().is_some_and(|s| s.certs().is_some());
+        let addrs = Addrs::new(local, peer, tls);
+        Self::new(alias, owner, group, Ends::Accepted(addrs))
+    }
+
+    fn new(alias: Alias, owner: Pid, group: Arc<Group>, ends: Ends) -> Self {
         Self {
             alias,
             owner,
             group,
-            addrs: OnceLock::new(),
+            ends,
             token: AtomicU64::new(NO_TOKEN),
             queue: Mutex::default(),
             sent: AtomicU64::new(0),
@@ -161,14 +198,20 @@ impl Shared {
         }
     }
 
+    /// `None` while there is no connection.
+    fn addrs(&self) -> Option<&Addrs> {
+        match &self.ends {
+            Ends::Accepted(addrs) => Some(addrs),
+            Ends::Opened(addrs) => addrs.get(),
+        }
+    }
+
     pub(crate) fn peer_addr(&self) -> SocketAddr {
-        self.addrs
-            .get()
-            .map_or_else(unspecified, |addrs| addrs.peer)
+        self.addrs().map_or_else(unspecified, |addrs| addrs.peer)
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        let Some(addrs) = self.addrs.get() else {
+        let Some(addrs) = self.addrs() else {
             return unspecified();
         };
         let shared = || self.group.server.as_ref().and_then(|server| server.local());
@@ -221,7 +264,7 @@ impl Shared {
             return Written::Ended;
         }
         push(&mut queue);
-        self.accepted(queue, waiting, len)
+        self.took(queue, waiting, len)
     }
 
     /// Whether the hard mark would be passed by more than one message.
@@ -252,11 +295,11 @@ impl Shared {
             return Err(TryWriteError::Full(bytes));
         }
         queue.pieces.push(bytes);
-        Ok(self.accepted(queue, waiting, len))
+        Ok(self.took(queue, waiting, len))
     }
 
     #[inline(always)]
-    fn accepted(&self, mut queue: MutexGuard<'_, Queue>, waiting: usize, len: usize) -> Written {
+    fn took(&self, mut queue: MutexGuard<'_, Queue>, waiting: usize, len: usize) -> Written {
         queue.accepted += len as u64;
         let throttled = waiting + len > self.group.options.marks.high;
         if throttled {
@@ -349,27 +392,23 @@ impl Shared {
         empty
     }
 
-    /// `local` is `None` for the address that the server listens on.
-    pub(crate) fn connected(&self, local: Option<SocketAddr>, peer: SocketAddr, tls: bool) {
-        let more = (tls || local.is_some()).then(|| {
-            Box::new(More {
-                local,
-                tls: OnceLock::new(),
-            })
-        });
-        // Set once: an outgoing connection that tries several addresses connects to one.
-        let _again = self.addrs.set(Addrs { peer, more });
+    /// A connection that was to be opened is there.
+    pub(crate) fn connected(&self, local: SocketAddr, peer: SocketAddr, tls: bool) {
+        if let Ends::Opened(addrs) = &self.ends {
+            // Set once: one that tries several addresses connects to one.
+            let _again = addrs.set(Addrs::new(Some(local), peer, tls));
+        }
     }
 
     /// The TLS handshake is over.
     pub(crate) fn secured(&self, info: TlsInfo) {
-        if let Some(more) = self.addrs.get().and_then(|addrs| addrs.more.as_deref()) {
+        if let Some(more) = self.addrs().and_then(|addrs| addrs.more.as_deref()) {
             let _once = more.tls.set(info);
         }
     }
 
     pub(crate) fn tls(&self) -> Option<&TlsInfo> {
-        self.addrs.get()?.more.as_ref()?.tls.get()
+        self.addrs()?.more.as_ref()?.tls.get()
     }
 
     pub(crate) fn set_blocked(&self, blocked: bool) {
@@ -407,6 +446,15 @@ impl Shared {
         };
         queue.told &= only.is_none();
         only
+    }
+
+    /// Whether there is nothing to take, nothing else is asked for and nobody waits for room. If so,
+    /// what comes from now on is told again.
+    pub(crate) fn has_nothing(&self) -> bool {
+        let mut queue = self.queue();
+        let nothing = queue.pieces.is_empty() && queue.shut.is_none() && !self.is_throttled();
+        queue.told &= !nothing;
+        nothing
     }
 
     /// The driver looks, and takes nothing: what comes from now on is told again.
@@ -610,16 +658,19 @@ mod tests {
             station: Arc::new(Nobody),
             server: None,
         });
-        let shared = Shared::new(scope.new_alias(), scope.parent(), group);
+        let shared = Shared::opening(scope.new_alias(), scope.parent(), group);
         assert_eq!(shared.write(Bytes::from_static(b"x")), Written::Queued);
         let refused = shared.try_write(Bytes::from_static(&[0; 100]));
         assert!(matches!(refused, Err(TryWriteError::Full(_))));
         assert_eq!(shared.take_only(), None);
+        assert!(!shared.has_nothing());
         assert!(matches!(shared.take(), (Taken::One(_), None)));
         shared.count_sent(1);
         assert!(shared.release_throttled(), "it is told now");
         assert_eq!(shared.write(Bytes::from_static(b"y")), Written::Queued);
+        assert!(!shared.has_nothing());
         assert_eq!(shared.take_only(), Some(Bytes::from_static(b"y")));
+        assert!(shared.has_nothing());
         node.stop().unwrap();
     }
 }

@@ -63,25 +63,44 @@ pub(crate) enum Fate {
     Lives,
     /// Everything is handed over and our direction is ended: tell the owner, and stay only to let
     /// the peer take it.
-    Lingers(Box<DisconnectReason>),
+    Lingers(Why),
     /// It is over.
-    Ends(Box<DisconnectReason>),
+    Ends(Why),
     /// It is over and cut off.
-    Resets(Box<DisconnectReason>),
+    Resets(Why),
 }
 
-// In boxes, so that what nearly every step says, that nothing happens, travels in registers.
 impl Fate {
     pub(crate) fn lingers(reason: DisconnectReason) -> Self {
-        Self::Lingers(Box::new(reason))
+        Self::Lingers(reason.into())
     }
 
     pub(crate) fn ends(reason: DisconnectReason) -> Self {
-        Self::Ends(Box::new(reason))
+        Self::Ends(reason.into())
     }
 
     pub(crate) fn resets(reason: DisconnectReason) -> Self {
-        Self::Resets(Box::new(reason))
+        Self::Resets(reason.into())
+    }
+}
+
+/// The reason of an end, in one word, so that a [`Fate`] travels in registers: nearly every step says
+/// that nothing happens. `None` is [`DisconnectReason::PeerClosed`], the usual one.
+#[derive(Debug)]
+pub(crate) struct Why(Option<Box<DisconnectReason>>);
+
+impl From<DisconnectReason> for Why {
+    fn from(reason: DisconnectReason) -> Self {
+        match reason {
+            DisconnectReason::PeerClosed => Self(None),
+            reason => Self(Some(Box::new(reason))),
+        }
+    }
+}
+
+impl From<Why> for DisconnectReason {
+    fn from(Why(reason): Why) -> Self {
+        reason.map_or(Self::PeerClosed, |reason| *reason)
     }
 }
 

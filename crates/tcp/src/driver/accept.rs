@@ -141,9 +141,8 @@ impl<O: Os> TcpDriver<O> {
         let group = server.group(self.worker, || Arc::clone(line) as _);
         let alias = group.scope.new_alias();
         let owner = sink.pid();
-        let shared = Arc::new(Shared::new(alias, owner, group));
         let local = self.local_addr(&accepted.stream, server);
-        shared.connected(local, *peer, server.certs().is_some());
+        let shared = Arc::new(Shared::accepted(alias, owner, group, local, *peer));
         let registered = server.scope.register(alias, Arc::clone(&shared) as _);
         let life = registered.and_then(|mut life| life.bind(owner).map(|()| life));
         let Ok(life) = life else {

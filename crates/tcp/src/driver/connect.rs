@@ -185,9 +185,7 @@ impl<O: Os> TcpDriver<O> {
                 None => Ok(()),
             });
         match addrs.and_then(|addrs| configured.map(|()| addrs)) {
-            Ok((local, peer)) => connection
-                .shared
-                .connected(Some(local), peer, tls.is_some()),
+            Ok((local, peer)) => connection.shared.connected(local, peer, tls.is_some()),
             Err(error) => {
                 // Reset between the handshake and here: then it never was.
                 *data = Owned::Connecting(Box::new(Connecting::over(connection, tell)));

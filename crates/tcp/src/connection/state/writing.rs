@@ -62,6 +62,10 @@ impl Connection {
 
     #[inline(never)]
     fn hand_over<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        // A session may have something to say of its own.
+        if self.is_plain() && self.secure.is_none() && self.shared.has_nothing() {
+            return Fate::Lives;
+        }
         if self.phase == Phase::Connecting {
             return Fate::Lives;
         }
