@@ -51,6 +51,11 @@ fn every_package_takes_the_lint_table() {
 }
 
 #[test]
+fn self_tests_have_every_feature() {
+    check(manifest::self_tests_have_every_feature);
+}
+
+#[test]
 fn published_crates_forbid_unsafe_code() {
     check(source::published_crates_forbid_unsafe_code);
 }

@@ -248,6 +248,31 @@ pub(crate) fn packages_take_the_lint_table(files: &[File]) -> Vec<Finding> {
         .collect()
 }
 
+/// A package that lists itself, to turn features on in its tests, turns all of them on: then nobody
+/// has to test it once more with all features, and `.ci/run` does not.
+pub(crate) fn self_tests_have_every_feature(files: &[File]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in packages(files) {
+        let entries = entries(&file.text);
+        let itself =
+            |entry: &&Entry| entry.value.contains("path = \".\"") || entry.value == "\".\"";
+        let Some(itself) = entries.iter().find(itself) else {
+            continue;
+        };
+        if itself.table != "dev-dependencies" || itself.key == "path" {
+            findings
+                .push(file.finding(itself.line, "list it in `[dev-dependencies]`, in one line"));
+        }
+        for feature in entries.iter().filter(|entry| entry.table == "features") {
+            if !has_word(&itself.value, &feature.key) {
+                let what = format!("`{}` is off in the tests of its own package", feature.key);
+                findings.push(file.finding(feature.line, what));
+            }
+        }
+    }
+    findings
+}
+
 /// Whether this is the manifest of a crate that goes to the registry.
 pub(crate) fn is_published(file: &File) -> bool {
     is_package(file)
@@ -541,5 +566,23 @@ mod tests {
         codec(rule, "[package]\n[lints]\nworkspace = true\n", &[]);
         codec(rule, "[package]\n", &[1]);
         codec(rule, "[package]\n[lints]\nworkspace = false\n", &[1]);
+    }
+
+    #[test]
+    fn a_feature_that_no_test_of_its_package_has_is_found() {
+        let rule = self_tests_have_every_feature;
+        let itself = |features: &str| {
+            format!(
+                "[dev-dependencies]\nsocktree-codec = {{ path = \".\", features = [{features}] }}\n\
+                 [features]\na = []\nb = []\n"
+            )
+        };
+        codec(rule, &itself("\"a\", \"b\""), &[]);
+        codec(rule, &itself("\"b\""), &[4]);
+        codec(rule, "[features]\na = []\n", &[]);
+        let elsewhere = "[target.x.dev-dependencies]\nsocktree-codec = { path = \".\" }\n";
+        codec(rule, elsewhere, &[2]);
+        let table = "[dev-dependencies.socktree-codec]\npath = \".\"\n";
+        codec(rule, table, &[2]);
     }
 }
