@@ -72,17 +72,13 @@ impl Watchdog {
     }
 
     fn watch(&self, workers: &[Arc<Worker>], pause: Duration, mut housing: Option<Compaction>) {
-        let mut seen: Vec<(u64, u32)> = workers.iter().map(|w| (w.progress(), 0)).collect();
-        let mut quiet = 0;
+        let mut looks = Looks::new(workers.len());
         let mut stopped = lock(&self.stopped);
         while !*stopped {
-            let may_sleep = quiet >= QUIET_LOOKS && {
+            let may_sleep = looks.quiet >= QUIET_LOOKS && {
                 self.asleep.store(true, Ordering::Relaxed);
                 fence(Ordering::SeqCst);
-                let unchanged = |(worker, (before, _)): (&Arc<Worker>, &(u64, u32))| {
-                    worker.progress() == *before && before % 2 == 0
-                };
-                workers.iter().zip(&seen).all(unchanged)
+                looks.found_all_at_rest(|index| workers[index].progress())
             };
             stopped = if may_sleep {
                 if let Some(compaction) = &mut housing {
@@ -102,20 +98,16 @@ impl Watchdog {
                     .0
             };
             self.asleep.store(false, Ordering::Relaxed);
-            quiet = quiet.saturating_add(1);
-            for (worker, (before, looks)) in workers.iter().zip(&mut seen) {
-                let progress = worker.progress();
-                if progress != *before {
-                    (*before, *looks, quiet) = (progress, 0, 0);
+            let mut a_guest_stays = false;
+            for (index, progress) in looks.look_at(workers) {
+                if index == 0 && a_guest_stays {
                     continue;
                 }
-                *looks = looks.saturating_add(1);
-                // Ever more seldom, should there be no thread to be had.
-                let due = *looks >= STUCK_LOOKS && looks.is_power_of_two();
-                let stuck = progress % 2 == 1 && due;
+                let worker = &workers[index];
+                let is_guest = worker.is_driven_with(&workers[0]);
                 // To be asked before it has a thread of its own.
-                let shares = stuck && shares_thread(workers, worker);
-                if stuck && worker.displace_if_stuck_at(progress) {
+                let shares = shares_thread(workers, worker);
+                if worker.displace_if_stuck_at(progress) {
                     log::debug!(
                         "{} goes on under another thread: a handler blocks",
                         worker.id
@@ -123,12 +115,74 @@ impl Watchdog {
                     if let Some(compaction) = housing.as_mut().filter(|_| shares) {
                         part(workers, compaction);
                     }
+                } else {
+                    // It has gone on just now, or there is no thread to be had: the host, which
+                    // comes after it and waits for it, stays as well.
+                    a_guest_stays |= is_guest;
                 }
             }
             if let Some(compaction) = &mut housing {
                 house(workers, compaction);
             }
         }
+    }
+}
+
+/// What the watchdog has seen so far: of each worker its progress, which is odd while a handler runs,
+/// and how many looks in a row have found just that.
+pub(crate) struct Looks {
+    workers: Vec<(u64, u32)>,
+    /// How many looks in a row have found no change at all.
+    quiet: u32,
+}
+
+impl Looks {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            workers: vec![(0, 0); workers],
+            quiet: 0,
+        }
+    }
+
+    /// Whether nothing runs, and nothing has since the last look.
+    fn found_all_at_rest(&self, progress: impl Fn(usize) -> u64) -> bool {
+        let mut seen = self.workers.iter().enumerate();
+        seen.all(|(index, &(before, _))| before % 2 == 0 && progress(index) == before)
+    }
+
+    /// Looks at all of them. Gives out those that are stuck, and where, the first at the end.
+    pub(crate) fn look_at(&mut self, workers: &[Arc<Worker>]) -> Vec<(usize, u64)> {
+        let with_host = |index: usize| workers[index].is_driven_with(&workers[0]);
+        self.look(|index| workers[index].progress(), with_host)
+    }
+
+    /// The first is the host of those that are driven by its thread. It waits for them, and is not
+    /// stuck as long as one of them goes on.
+    fn look(
+        &mut self,
+        progress: impl Fn(usize) -> u64,
+        with_host: impl Fn(usize) -> bool,
+    ) -> Vec<(usize, u64)> {
+        self.quiet = self.quiet.saturating_add(1);
+        let mut stuck = Vec::new();
+        let mut guest_goes_on = false;
+        // The host last, when it is known what its guests do.
+        for (index, (before, looks)) in self.workers.iter_mut().enumerate().rev() {
+            let now = progress(index);
+            let goes_on = now != *before;
+            guest_goes_on |= goes_on && with_host(index);
+            if goes_on || index == 0 && guest_goes_on {
+                (*before, *looks, self.quiet) = (now, 0, 0);
+                continue;
+            }
+            *looks = looks.saturating_add(1);
+            // Ever more seldom, should there be no thread to be had.
+            let due = *looks >= STUCK_LOOKS && looks.is_power_of_two();
+            if due && now % 2 == 1 {
+                stuck.push((index, now));
+            }
+        }
+        stuck
     }
 }
 
@@ -167,5 +221,67 @@ fn part(workers: &[Arc<Worker>], compaction: &mut Compaction) {
     // Also those that have only been told to move in.
     for worker in &workers[1..] {
         worker.move_out();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALONE: [bool; 3] = [false; 3];
+    const GUEST: [bool; 3] = [false, false, true];
+
+    /// Where the watchdog finds workers stuck that it sees like this, look by look.
+    fn stuck(looks: &[[u64; 3]], with_host: [bool; 3]) -> Vec<Vec<(usize, u64)>> {
+        let mut watch = Looks::new(3);
+        let look = |seen: &[u64; 3]| watch.look(|index| seen[index], |index| with_host[index]);
+        looks.iter().map(look).collect()
+    }
+
+    #[test]
+    fn a_handler_that_stays_at_one_message_is_stuck() {
+        let looks = [[2, 3, 2], [2, 3, 4], [2, 3, 6]];
+        assert_eq!(stuck(&looks, ALONE), [vec![], vec![], vec![(1, 3)]]);
+    }
+
+    #[test]
+    fn one_that_goes_on_is_not() {
+        let looks = [[3, 0, 0], [5, 0, 0], [5, 0, 0], [7, 0, 0], [7, 0, 0]];
+        assert!(stuck(&looks, ALONE).concat().is_empty());
+    }
+
+    /// Without a thread for it, it stays, and is asked for ever more seldom.
+    #[test]
+    fn it_is_told_ever_more_seldom() {
+        let told = stuck(&[[1, 0, 0]; 18], ALONE);
+        let told = told.iter().enumerate().filter(|told| !told.1.is_empty());
+        assert_eq!(told.map(|told| told.0).collect::<Vec<_>>(), [2, 4, 8, 16]);
+    }
+
+    /// The host waits for its guest, which handles message after message.
+    #[test]
+    fn a_guests_messages_are_progress_of_its_host() {
+        let looks = [[3, 0, 1], [3, 0, 3], [3, 0, 5], [3, 0, 7], [3, 0, 9]];
+        assert!(stuck(&looks, GUEST).concat().is_empty());
+        let told = stuck(&looks, ALONE);
+        assert_eq!(told[2], [(0, 3)], "a neighbour's are not");
+    }
+
+    /// The thread is stuck at the guest's handler: both want another.
+    #[test]
+    fn a_guest_that_is_stuck_takes_its_host_along() {
+        let looks = [[3, 0, 7], [3, 1, 7], [3, 3, 7]];
+        assert_eq!(stuck(&looks, GUEST)[2], [(2, 7), (0, 3)]);
+    }
+
+    #[test]
+    fn only_when_nothing_runs_all_are_at_rest() {
+        let mut watch = Looks::new(2);
+        let rest = |watch: &Looks, seen: [u64; 2]| watch.found_all_at_rest(|index| seen[index]);
+        watch.look(|index| [4, 6][index], |_| false);
+        assert!(rest(&watch, [4, 6]));
+        assert!(!rest(&watch, [4, 7]), "one has begun just now");
+        watch.look(|index| [4, 7][index], |_| false);
+        assert!(!rest(&watch, [4, 7]), "one is at work");
     }
 }

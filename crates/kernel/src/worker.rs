@@ -93,6 +93,8 @@ pub(crate) struct Worker {
     messages: AtomicU64,
     /// A [`Home`], for those who decide about it.
     home: AtomicU8,
+    /// The epoch of the host whose thread drives this worker, or drove it last, as its guest.
+    hosts_epoch: AtomicU64,
     spares: Arc<Spares>,
     watchdog: Arc<Watchdog>,
 }
@@ -145,6 +147,7 @@ impl Worker {
             stopping: AtomicBool::new(false),
             messages: AtomicU64::new(0),
             home: AtomicU8::new(Home::Own as u8),
+            hosts_epoch: AtomicU64::new(0),
             spares,
             watchdog,
         })

@@ -118,6 +118,13 @@ impl Worker {
         self.home.store(home as u8, Ordering::Relaxed);
     }
 
+    /// Whether the thread that drives `host` drives this worker as well. One that was displaced from
+    /// the host may still take its turn here.
+    pub(crate) fn is_driven_with(&self, host: &Self) -> bool {
+        let epoch = self.hosts_epoch.load(Ordering::Relaxed);
+        self.home() == Home::Host && !host.core.is_displaced(epoch)
+    }
+
     /// Has the thread of `host` drive this worker too, from its next turn on. The host must stay at
     /// home.
     pub(crate) fn move_to(&self, host: Arc<Self>) {
@@ -238,6 +245,7 @@ impl Worker {
     fn take_turn(self: &Arc<Self>, epoch: u64, host: &Turn<'_>) -> Option<Wait> {
         let _seat = self.sit_down(epoch);
         let mut core = self.core.regain(epoch)?;
+        self.hosts_epoch.store(host.epoch(), Ordering::Relaxed);
         let turn = Turn::new(self, epoch, Some(host));
         core.driver.turn(Wait::No, &|| !self.is_pending());
         host.go_on();

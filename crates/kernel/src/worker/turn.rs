@@ -51,10 +51,6 @@ impl<'a> Turn<'a> {
     }
 
     pub(super) fn run(&self, process: &dyn AnyProcess, is_first: bool) -> After {
-        if let Some(host) = self.host {
-            // It waits for us, and is not stuck as long as we are not.
-            host.go_on();
-        }
         let before = self.progress.get();
         let after = self.occupied(is_first, || process.run(self));
         if !self.is_displaced() {
@@ -100,9 +96,6 @@ impl<'a> Turn<'a> {
             return self.keeps_thread.get();
         }
         self.advance(2);
-        if let Some(host) = self.host {
-            host.go_on();
-        }
         true
     }
 

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Home;
 use crate::sync::lock;
+use crate::watchdog::Looks;
 use crate::{
     Actor, Address, Ctx, Driver, DriverFactory, DriverParts, DriverRemote, Flow, Node, NodeBuilder,
     Receipt, Source, SpawnOptions, Wait, WorkerId, protocol,
@@ -358,29 +359,80 @@ fn a_displaced_handler_wakes_those_that_it_sends_to() {
     lab.stop();
 }
 
-/// The watchdog must not take the host for stuck while a guest handles message after message.
-#[test]
-fn a_guests_messages_are_progress_of_its_host() {
-    let lab = Lab::new(2, |builder| builder);
-    lab.move_in(1);
-    let host = Arc::clone(&lab.node.workers_for_test()[0]);
-    let seen = lab.run(2, move |ctx| {
-        let (tell, seen) = bounded(2);
-        // Two in one run.
-        for _ in 0..2 {
-            let (tell, host) = (tell.clone(), Arc::clone(&host));
+/// Looks as the watchdog does, from inside of as many messages of a guest, handled one after the
+/// other.
+fn looks_from_a_guest(lab: &Lab, count: usize) -> Vec<Vec<(usize, u64)>> {
+    let workers = lab.node.workers_for_test().to_vec();
+    let looks = Arc::new(Mutex::new(Looks::new(workers.len())));
+    let (tell, seen) = bounded(count);
+    lab.tell(2, move |ctx| {
+        for _ in 0..count {
+            let (tell, looks, workers) = (tell.clone(), Arc::clone(&looks), workers.clone());
             let job: Job = Box::new(move |_| {
-                tell.send(host.progress()).unwrap();
+                tell.send(lock(&looks).look_at(&workers)).unwrap();
                 Ok(())
             });
             ctx.send(ctx.pid(), Do(job)).unwrap();
         }
-        seen
     });
-    let (first, second) = (seen.recv_timeout(PATIENCE), seen.recv_timeout(PATIENCE));
-    let (first, second) = (first.unwrap(), second.unwrap());
-    assert_ne!(first, second);
-    assert_eq!((first % 2, second % 2), (1, 1), "it is at work");
+    let look = || seen.recv_timeout(PATIENCE).unwrap();
+    (0..count).map(|_| look()).collect()
+}
+
+/// The watchdog must not take the host for stuck while a guest handles message after message.
+#[test]
+fn a_guests_messages_are_progress_of_its_host() {
+    let lab = Lab::new(2, |builder| builder.stuck_after(None));
+    lab.move_in(1);
+    let looks = looks_from_a_guest(&lab, 10);
+    assert!(looks.concat().is_empty(), "{looks:?}");
+    // But a message that takes long holds up both.
+    let workers = lab.node.workers_for_test().to_vec();
+    let stuck = lab.run(2, move |_| {
+        let mut looks = Looks::new(workers.len());
+        let _first = (looks.look_at(&workers), looks.look_at(&workers));
+        let stuck = looks.look_at(&workers);
+        stuck.iter().map(|at| at.0).collect::<Vec<_>>()
+    });
+    assert_eq!(stuck, [1, 0]);
+    lab.stop();
+}
+
+/// Its thread has been displaced from the host, and drives the guest to the end of its turn: that
+/// must not hide that a handler blocks the host's new thread.
+#[test]
+fn a_guest_left_behind_is_no_progress_of_the_host() {
+    let lab = Lab::new(2, |builder| builder.stuck_after(None));
+    lab.move_in(1);
+    let host = Arc::clone(&lab.node.workers_for_test()[0]);
+    let (pass, beginning, open) = gate();
+    let neighbour = lab.hands[0].clone();
+    let (tell, looks) = bounded(1);
+    let workers = lab.node.workers_for_test().to_vec();
+    lab.tell(2, move |ctx| {
+        assert!(host.displace_if_stuck_at(host.progress()));
+        let job: Job = Box::new(|_| {
+            pass();
+            Ok(())
+        });
+        neighbour.send(Do(job)).unwrap();
+        beginning.recv_timeout(PATIENCE).unwrap();
+        let watch = Arc::new(Mutex::new(Looks::new(workers.len())));
+        for last in [false, false, true] {
+            let (watch, workers, tell) = (Arc::clone(&watch), workers.clone(), tell.clone());
+            let job: Job = Box::new(move |_| {
+                let stuck = lock(&watch).look_at(&workers);
+                if last {
+                    tell.send(stuck.first().map(|at| at.0)).unwrap();
+                }
+                Ok(())
+            });
+            ctx.send(ctx.pid(), Do(job)).unwrap();
+        }
+    });
+    let stuck = looks.recv_timeout(PATIENCE).unwrap();
+    open.send(()).unwrap();
+    assert_eq!(stuck, Some(0));
     lab.stop();
 }
 
