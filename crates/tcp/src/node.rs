@@ -225,3 +225,70 @@ impl fmt::Display for NoDriver {
 }
 
 impl std::error::Error for NoDriver {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use socktree_kernel::{Actor, Ctx, Flow, NoMessages, Source, Wait};
+
+    use super::*;
+
+    /// Says which worker it was put on.
+    struct Settler(Sender<WorkerId>);
+
+    impl Actor for Settler {
+        type Msg = NoMessages;
+
+        fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+            self.0.send(ctx.meta_scope().worker())?;
+            Ok(())
+        }
+
+        fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, never: NoMessages) -> Flow {
+            match never {}
+        }
+    }
+
+    fn two_workers() -> [WorkerId; 2] {
+        let node = node("settlers@localhost").workers(2);
+        let node = node.start().expect("a node");
+        let (tell, told) = channel();
+        let mut ids = [(); 2].map(|()| {
+            node.spawn(Settler(tell.clone())).expect("it starts");
+            told.recv().expect("it says where it is")
+        });
+        node.stop().expect("nobody is stuck");
+        ids.sort_unstable();
+        ids
+    }
+
+    /// What the host reports while a turn goes on with the one before has been seen by nobody: a
+    /// driver that dozed then would not be told again.
+    #[test]
+    fn a_driver_dozes_only_after_a_turn_that_asked_the_system() {
+        let [first, second] = two_workers();
+        let drivers = TcpDrivers {
+            os: System,
+            pool: BufferPool::default(),
+            remotes: Arc::default(),
+        };
+        let _host = drivers.make(first).expect("a driver");
+        let mut guest = drivers.make(second).expect("a driver").driver;
+        assert!(guest.nest(first));
+        let to_guest = drivers.remotes.read().expect("nobody panics")[1]
+            .remote
+            .clone();
+        let nobody = Token::from_bits(0);
+        // More than a turn serves, less than two do.
+        for _ in 0..100 {
+            assert!(to_guest.post(Command::Accept(nobody)).is_ok());
+        }
+        guest.turn(Wait::No, &|| true);
+        assert_eq!(guest.doze(&|| true), Wait::No, "some are left");
+        guest.turn(Wait::No, &|| true);
+        assert_eq!(guest.doze(&|| true), Wait::No, "nobody was asked");
+        guest.turn(Wait::No, &|| true);
+        assert_eq!(guest.doze(&|| true), Wait::Forever);
+    }
+}
