@@ -7,13 +7,14 @@ mod connect;
 mod handshakes;
 mod lookup;
 
+use std::cell::OnceCell;
 use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use socktree_buffer::{BufferPool, ReadBuffer};
 use socktree_kernel::{Driver, MetaExit, MetaLife, Receipt, Wait, WorkerId};
-use socktree_reactor::{Doze, Event, Os, Reactor, SourceIo, SourceMut, Token};
+use socktree_reactor::{Doze, Event, Os, Reactor, Remote, SourceIo, SourceMut, Token};
 
 pub(crate) use command::{Accepted, Attempt, Command};
 
@@ -55,6 +56,9 @@ pub(crate) struct TcpDriver<O: Os> {
     line: Arc<Line<O>>,
     /// Every driver of the node.
     remotes: Remotes<O>,
+    /// The loops of the others, so that the end of a connection need not ask a table that all of
+    /// them share. All drivers are made before the first of them takes a turn.
+    others: OnceCell<Box<[Remote<Command<O>>]>>,
     lookups: Lookups,
     handshakes: Handshakes,
     buffers: Buffers,
@@ -94,6 +98,7 @@ impl<O: Os> TcpDriver<O> {
             worker,
             line,
             remotes,
+            others: OnceCell::new(),
             lookups: Lookups::default(),
             handshakes: Handshakes::default(),
             buffers: Buffers {
@@ -254,9 +259,14 @@ impl<O: Os> TcpDriver<O> {
 
     /// Lets listeners of other workers go on that have run out of descriptors; ours does already.
     fn descriptor_freed(&self) {
-        let remotes = self.remotes.read().unwrap_or_else(PoisonError::into_inner);
-        for peer in &*remotes {
-            peer.remote.descriptor_freed();
+        let others = self.others.get_or_init(|| {
+            let remotes = self.remotes.read().unwrap_or_else(PoisonError::into_inner);
+            let others = remotes.iter().enumerate();
+            let others = others.filter(|(index, _)| *index != self.worker.index());
+            others.map(|(_, peer)| peer.remote.clone()).collect()
+        });
+        for other in others {
+            other.descriptor_freed();
         }
     }
 
