@@ -68,7 +68,7 @@ struct Core {
 /// What other threads leave for the worker.
 #[derive(Default)]
 struct Inbox {
-    runnable: Vec<Arc<dyn AnyProcess>>,
+    runnable: VecDeque<Arc<dyn AnyProcess>>,
     /// From threads that were displaced before they could hand them over.
     receipts: Vec<Receipt>,
     /// Workers that are to be driven by this one's thread.
@@ -77,6 +77,14 @@ struct Inbox {
     closed: bool,
     /// Where this one is to be driven from now on.
     moves: Option<Move>,
+}
+
+impl Inbox {
+    /// Whether there is anything but processes to run.
+    #[inline]
+    fn has_news(&self) -> bool {
+        !self.receipts.is_empty() || !self.guests.is_empty() || self.moves.is_some()
+    }
 }
 
 pub(crate) struct Worker {
@@ -170,7 +178,7 @@ impl Worker {
             core.run_queue.push_back(process);
             return;
         }
-        lock(&self.inbox).runnable.push(process);
+        lock(&self.inbox).runnable.push_back(process);
         self.announce();
     }
 
@@ -404,7 +412,18 @@ impl Worker {
         // Cleared first: what is pushed after we have looked sets it again.
         self.pending.store(false, Ordering::SeqCst);
         let mut inbox = lock(&self.inbox);
-        core.run_queue.extend(inbox.runnable.drain(..));
+        if core.run_queue.is_empty() {
+            mem::swap(&mut core.run_queue, &mut inbox.runnable);
+        } else {
+            core.run_queue.append(&mut inbox.runnable);
+        }
+        if inbox.has_news() {
+            self.take_news(inbox, core);
+        }
+    }
+
+    #[cold]
+    fn take_news(&self, mut inbox: MutexGuard<'_, Inbox>, core: &mut Core) {
         let mut receipts = mem::take(&mut inbox.receipts);
         let guests = mem::take(&mut inbox.guests);
         let moves = inbox.moves.take();

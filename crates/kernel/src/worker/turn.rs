@@ -142,7 +142,7 @@ impl<'a> Turn<'a> {
         let mut inbox = lock(&self.worker.inbox);
         inbox.receipts.append(&mut self.receipts.borrow_mut());
         if after == After::Again {
-            inbox.runnable.push(process);
+            inbox.runnable.push_back(process);
         }
         drop(inbox);
         self.worker.announce();
