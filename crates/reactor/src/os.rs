@@ -25,8 +25,9 @@ pub use system::{System, SystemListener, SystemOuter, SystemPoller, SystemStream
 /// - **Edges.** A source is registered once and for good. After that, [`wait`](Self::wait)
 ///   reports it when something *new* happened to it (bytes, a connection, an end; room too, once
 ///   that was asked for) and then stays silent until something new happens again. Registering
-///   reports what is true already, and so does asking for room. Reports may come late, may be merged, and may be wrong: a caller that finds
-///   nothing there must get [`WouldBlock`](io::ErrorKind::WouldBlock).
+///   reports what is true already, and so does asking for room. Reports may come late, may be
+///   merged, and may be wrong: a caller that finds nothing there must get
+///   [`WouldBlock`](io::ErrorKind::WouldBlock).
 /// - **Closing is dropping.** Dropping a listener or a stream closes it and ends its reports,
 ///   except for those that were already collected.
 /// - **No blocking** anywhere but in [`wait`](Self::wait).

@@ -27,8 +27,8 @@ const WAKER: mio::Token = mio::Token(usize::MAX);
 
 /// The real operating system.
 ///
-/// Sockets are registered once, edge-triggered, for both directions, and never touched again:
-/// the steady state has no `epoll_ctl(2)`.
+/// Sockets are registered once, edge-triggered, for what arrives, and once more when a write first
+/// finds too little room: the steady state has no `epoll_ctl(2)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;
 
