@@ -91,7 +91,8 @@ pub trait MetaPort: Send + Sync {
 
 /// What a meta-process may ask of its node: the parent's place in it, kept for later.
 ///
-/// It is no claim on the parent, which may end meanwhile.
+/// The parent may end meanwhile. What is left of it then, its number and its settings
+/// ([`Ctx::env`]), stays in memory until the last scope is dropped.
 #[derive(Clone)]
 pub struct MetaScope {
     parent: Arc<dyn AnyProcess>,

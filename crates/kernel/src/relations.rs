@@ -324,8 +324,8 @@ impl Relations {
     }
 
     /// Ends all relations to a target, and gives out who has to be told, if anyone. `free` runs
-    /// under the same lock: what can be used again, such as a name, has no watchers from then on but those
-    /// of its next holder.
+    /// under the same lock: what can be used again, such as a name, has no watchers from then on
+    /// but those of its next holder.
     pub(crate) fn end(
         &self,
         target: Target,
