@@ -1,5 +1,6 @@
 //! A connection: the half that any thread may touch, and the half that its worker drives.
 
+mod ends;
 mod pieces;
 mod shared;
 mod state;

@@ -1,9 +1,9 @@
 //! What a connection's handles share with its driver: the write queue, counters, addresses.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use socktree_codec::Framing;
@@ -14,6 +14,7 @@ use socktree_reactor::Token;
 use socktree_tls::TlsInfo;
 
 use crate::conn::{TryWriteError, Written};
+use crate::connection::ends::Ends;
 use crate::connection::pieces::{Pieces, Taken};
 use crate::options::ConnectionOptions;
 use crate::server::ServerShared;
@@ -75,39 +76,6 @@ struct Queue {
     early_exit: Option<Box<MetaExit>>,
 }
 
-/// Where the two ends of a connection are.
-enum Ends {
-    /// Known before anything else is.
-    Accepted(Addrs),
-    /// Known once there is a connection.
-    Opened(Box<OnceLock<Addrs>>),
-}
-
-struct Addrs {
-    peer: SocketAddr,
-    /// What only some connections have.
-    more: Option<Box<More>>,
-}
-
-struct More {
-    /// Ours, unless it is the one that the server listens on, which most connections share.
-    local: Option<SocketAddr>,
-    /// Once the TLS handshake is over.
-    tls: OnceLock<TlsInfo>,
-}
-
-impl Addrs {
-    fn new(local: Option<SocketAddr>, peer: SocketAddr, tls: bool) -> Self {
-        let more = (tls || local.is_some()).then(|| {
-            Box::new(More {
-                local,
-                tls: OnceLock::new(),
-            })
-        });
-        Self { peer, more }
-    }
-}
-
 /// The half of a connection that any thread may touch.
 pub(crate) struct Shared {
     alias: Alias,
@@ -137,7 +105,7 @@ const NO_TOKEN: u64 = u64::MAX;
 impl Shared {
     /// For a connection that is to be opened.
     pub(crate) fn opening(alias: Alias, owner: Pid, group: Arc<Group>) -> Self {
-        Self::new(alias, owner, group, Ends::Opened(Box::default()))
+        Self::new(alias, owner, group, Ends::to_be_opened())
     }
 
     /// For a connection that was accepted. `local` is `None` for the address that the server
@@ -150,8 +118,7 @@ impl Shared {
         peer: SocketAddr,
     ) -> Self {
         let tls = group.server.as_ref().is_some_and(|s| s.certs().is_some());
-        let addrs = Addrs::new(local, peer, tls);
-        Self::new(alias, owner, group, Ends::Accepted(addrs))
+        Self::new(alias, owner, group, Ends::accepted(local, peer, tls))
     }
 
     fn new(alias: Alias, owner: Pid, group: Arc<Group>, ends: Ends) -> Self {
@@ -198,27 +165,13 @@ impl Shared {
         }
     }
 
-    /// `None` while there is no connection.
-    fn addrs(&self) -> Option<&Addrs> {
-        match &self.ends {
-            Ends::Accepted(addrs) => Some(addrs),
-            Ends::Opened(addrs) => addrs.get(),
-        }
-    }
-
     pub(crate) fn peer_addr(&self) -> SocketAddr {
-        self.addrs().map_or_else(unspecified, |addrs| addrs.peer)
+        self.ends.peer()
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        let Some(addrs) = self.addrs() else {
-            return unspecified();
-        };
-        let shared = || self.group.server.as_ref().and_then(|server| server.local());
-        let more = addrs.more.as_deref();
-        more.and_then(|more| more.local)
-            .or_else(shared)
-            .unwrap_or_else(unspecified)
+        let server = self.group.server.as_ref();
+        self.ends.local(|| server.and_then(|server| server.local()))
     }
 
     pub(crate) fn bytes_in(&self) -> u64 {
@@ -394,21 +347,16 @@ impl Shared {
 
     /// A connection that was to be opened is there.
     pub(crate) fn connected(&self, local: SocketAddr, peer: SocketAddr, tls: bool) {
-        if let Ends::Opened(addrs) = &self.ends {
-            // Set once: one that tries several addresses connects to one.
-            let _again = addrs.set(Addrs::new(Some(local), peer, tls));
-        }
+        self.ends.connected(local, peer, tls);
     }
 
     /// The TLS handshake is over.
     pub(crate) fn secured(&self, info: TlsInfo) {
-        if let Some(more) = self.addrs().and_then(|addrs| addrs.more.as_deref()) {
-            let _once = more.tls.set(info);
-        }
+        self.ends.secured(info);
     }
 
     pub(crate) fn tls(&self) -> Option<&TlsInfo> {
-        self.addrs()?.more.as_ref()?.tls.get()
+        self.ends.tls()
     }
 
     pub(crate) fn set_blocked(&self, blocked: bool) {
@@ -451,8 +399,10 @@ impl Shared {
     /// Whether there is nothing to take, nothing else is asked for and nobody waits for room. If so,
     /// what comes from now on is told again.
     pub(crate) fn has_nothing(&self) -> bool {
+        self.watched.store(false, Ordering::Relaxed);
         let mut queue = self.queue();
         let nothing = queue.pieces.is_empty() && queue.shut.is_none() && !self.is_throttled();
+        // The driver was told of a writer that waits, and has let it go on before it came to that.
         queue.told &= !nothing;
         nothing
     }
@@ -514,10 +464,6 @@ impl Shared {
         queue.closed = true;
         queue.pieces.take()
     }
-}
-
-fn unspecified() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
 }
 
 impl fmt::Debug for Shared {
@@ -604,20 +550,27 @@ fn give_back_vec(error: TryWriteError) -> SendError<Envelope> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc::{Sender, channel};
 
-    use socktree_kernel::{Actor, Ctx, Flow};
+    use socktree_kernel::{Actor, Ctx, Flow, Node};
 
     use super::*;
     use crate::event::TcpEvent;
     use crate::options::WriteMarks;
 
-    struct Nobody;
+    /// Counts how often the driver is told something.
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
 
-    impl Station for Nobody {
-        fn tell(&self, _: Token, _: Tell) {}
+    impl Station for Counter {
+        fn tell(&self, _: Token, _: Tell) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
 
-        fn look_for(&self, _: Alias) {}
+        fn look_for(&self, _: Alias) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     struct Lender(Sender<MetaScope>);
@@ -635,14 +588,13 @@ mod tests {
         }
     }
 
-    /// The driver looked for throttled writers before it took the lock. One that was throttled in
-    /// between had its bytes sent, and was never told to go on.
-    #[test]
-    fn what_a_throttled_writer_waits_for_is_not_taken_in_passing() {
+    /// A connection that takes ten bytes at most.
+    fn narrow() -> (Node, Shared, Arc<Counter>) {
         let node = crate::node("shared@localhost").workers(1).start().unwrap();
         let (lend, lent) = channel();
         node.spawn(Lender(lend)).unwrap();
         let scope = lent.recv().unwrap();
+        let station = Arc::<Counter>::default();
         let marks = WriteMarks {
             low: 0,
             high: 10,
@@ -655,22 +607,56 @@ mod tests {
         let group = Arc::new(Group {
             options,
             scope: scope.clone(),
-            station: Arc::new(Nobody),
+            station: Arc::clone(&station) as _,
             server: None,
         });
         let shared = Shared::opening(scope.new_alias(), scope.parent(), group);
-        assert_eq!(shared.write(Bytes::from_static(b"x")), Written::Queued);
+        (node, shared, station)
+    }
+
+    fn is_refused(shared: &Shared) -> bool {
         let refused = shared.try_write(Bytes::from_static(&[0; 100]));
-        assert!(matches!(refused, Err(TryWriteError::Full(_))));
+        matches!(refused, Err(TryWriteError::Full(_)))
+    }
+
+    /// The driver looked for throttled writers before it took the lock. One that was throttled in
+    /// between had its bytes sent, and was never told to go on.
+    #[test]
+    fn what_a_throttled_writer_waits_for_is_not_taken_in_passing() {
+        let (node, shared, _station) = narrow();
+        assert_eq!(shared.write(Bytes::from_static(b"x")), Written::Queued);
+        assert!(is_refused(&shared));
         assert_eq!(shared.take_only(), None);
         assert!(!shared.has_nothing());
         assert!(matches!(shared.take(), (Taken::One(_), None)));
         shared.count_sent(1);
         assert!(shared.release_throttled(), "it is told now");
         assert_eq!(shared.write(Bytes::from_static(b"y")), Written::Queued);
-        assert!(!shared.has_nothing());
         assert_eq!(shared.take_only(), Some(Bytes::from_static(b"y")));
+        node.stop().unwrap();
+    }
+
+    /// A queue that is empty is left alone only if nobody waits for it, and whoever writes next is
+    /// heard.
+    #[test]
+    fn an_empty_queue_may_still_be_asked_for_something() {
+        let (node, shared, station) = narrow();
         assert!(shared.has_nothing());
+        assert_eq!(shared.write(Bytes::from_static(b"x")), Written::Queued);
+        assert!(!shared.has_nothing(), "there is a piece");
+        assert!(matches!(shared.take(), (Taken::One(_), None)));
+        // Refused while the piece is under way: the driver is told, and told of the room at once.
+        assert!(is_refused(&shared));
+        assert!(!shared.has_nothing(), "somebody waits for room");
+        shared.count_sent(1);
+        assert!(shared.release_throttled());
+        assert!(shared.has_nothing());
+        let told = station.0.load(Ordering::Relaxed);
+        assert_eq!(shared.write(Bytes::from_static(b"y")), Written::Queued);
+        assert_eq!(station.0.load(Ordering::Relaxed), told + 1);
+        assert!(matches!(shared.take(), (Taken::One(_), None)));
+        shared.shut(Shut::Write);
+        assert!(!shared.has_nothing(), "our direction is to end");
         node.stop().unwrap();
     }
 }
