@@ -165,7 +165,8 @@ pub(crate) struct Connection {
     sink: Arc<dyn Sink<TcpEvent>>,
     /// `None` once the owner has been told of the end.
     life: Option<MetaLife>,
-    decoder: Decoder,
+    /// What cuts messages out of the stream; `None` where it goes on as it comes.
+    decoder: Option<Box<Decoder>>,
     /// `None` without TLS.
     secure: Option<Box<Secure>>,
     pressure: Option<Box<Pressure>>,
@@ -191,7 +192,8 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(birth: Birth) -> Self {
-        let decoder = Decoder::new(birth.shared.framing().clone());
+        let framing = birth.shared.framing();
+        let decoder = (!framing.is_raw()).then(|| Box::new(Decoder::new(framing.clone())));
         Self {
             shared: birth.shared,
             sink: birth.sink,

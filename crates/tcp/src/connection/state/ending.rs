@@ -25,7 +25,7 @@ impl Connection {
             Phase::Closing if !self.is_blocked() => self.end_in_order(io, DisconnectReason::Closed),
             Phase::Open if undelivered => Fate::Lives,
             Phase::Open => {
-                if let Err(error) = self.decoder.finish() {
+                if let Some(Err(error)) = self.decoder.as_ref().map(|decoder| decoder.finish()) {
                     let FrameError::UnexpectedEof { pending } = error else {
                         return self.malformed(error);
                     };
@@ -230,7 +230,8 @@ impl Connection {
     pub(super) fn is_quiet<O: Os, C>(&self, io: &SourceIo<'_, O, C>) -> bool {
         let held = self.held_at_close | self.hold & !Hold::DONE;
         let inside = self.secure.as_ref().is_some_and(|s| s.has_more());
-        !io.is_readable() && !inside && held == 0 && self.in_use == 0 && self.decoder.pending() == 0
+        let started = self.decoder.as_ref().is_some_and(|d| d.pending() > 0);
+        !io.is_readable() && !inside && held == 0 && self.in_use == 0 && !started
     }
 
     pub(super) fn end_if_eof(&self, reason: DisconnectReason) -> Fate {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use socktree_buffer::ReadBuffer;
-use socktree_codec::{Decoder, FrameError, Framing};
+use socktree_codec::FrameError;
 use socktree_kernel::{Receipt, SendError};
 use socktree_reactor::{Os, ReadOutcome, SourceIo};
 
@@ -56,7 +56,7 @@ impl Connection {
         if self.phase != Phase::Open {
             return self.discard(n);
         }
-        if self.decoder.framing().is_raw() {
+        if self.decoder.is_none() {
             let data = buffer.take_all();
             return self.deliver(io, data);
         }
@@ -99,7 +99,9 @@ impl Connection {
         buffer: &mut ReadBuffer,
     ) -> Fate {
         // The decoder is out of the connection meanwhile, so that delivering can borrow it.
-        let mut decoder = std::mem::replace(&mut self.decoder, Decoder::new(Framing::raw()));
+        let Some(mut decoder) = self.decoder.take() else {
+            return Fate::Lives;
+        };
         let mut fate = Fate::Lives;
         let mut feed = decoder.feed(buffer);
         loop {
@@ -124,7 +126,7 @@ impl Connection {
             }
         }
         drop(feed);
-        self.decoder = decoder;
+        self.decoder = Some(decoder);
         fate
     }
 
@@ -143,7 +145,10 @@ impl Connection {
             }
         }
         while self.backlog && self.may_deliver(io) {
-            let decoder = &mut self.decoder;
+            let Some(decoder) = &mut self.decoder else {
+                self.backlog = false;
+                break;
+            };
             let next = catch_unwind(AssertUnwindSafe(|| decoder.next_pending()));
             let Ok(next) = next else {
                 return Fate::ends(DisconnectReason::FramerPanicked);

@@ -325,7 +325,7 @@ impl Connection {
         buffers: &mut Buffers,
         n: usize,
     ) -> Fate {
-        if self.hold & Hold::OWNER != 0 && self.decoder.framing().is_raw() {
+        if self.hold & Hold::OWNER != 0 && self.decoder.is_none() {
             // Paused before there was anything to pause: it came with the end of the handshake.
             buffers.plain.set_filled(n);
             self.shared.count_received(n);
