@@ -98,13 +98,11 @@ impl Watchdog {
                     .0
             };
             self.asleep.store(false, Ordering::Relaxed);
-            let mut a_guest_stays = false;
             for (index, progress) in looks.look_at(workers) {
-                if index == 0 && a_guest_stays {
+                if index == 0 && looks.a_guest_has_gone_on(workers) {
                     continue;
                 }
                 let worker = &workers[index];
-                let is_guest = worker.is_driven_with(&workers[0]);
                 // To be asked before it has a thread of its own.
                 let shares = shares_thread(workers, worker);
                 if worker.displace_if_stuck_at(progress) {
@@ -115,10 +113,6 @@ impl Watchdog {
                     if let Some(compaction) = housing.as_mut().filter(|_| shares) {
                         part(workers, compaction);
                     }
-                } else {
-                    // It has gone on just now, or there is no thread to be had: the host, which
-                    // comes after it and waits for it, stays as well.
-                    a_guest_stays |= is_guest;
                 }
             }
             if let Some(compaction) = &mut housing {
@@ -150,10 +144,19 @@ impl Looks {
         seen.all(|(index, &(before, _))| before % 2 == 0 && progress(index) == before)
     }
 
-    /// Looks at all of them. Gives out those that are stuck, and where, the first at the end.
+    /// Looks at all of them. Gives out those that are stuck, and where. The host comes first: should
+    /// there be one thread only, then all go on but the one whose handler blocks.
     pub(crate) fn look_at(&mut self, workers: &[Arc<Worker>]) -> Vec<(usize, u64)> {
         let with_host = |index: usize| workers[index].is_driven_with(&workers[0]);
         self.look(|index| workers[index].progress(), with_host)
+    }
+
+    /// Whether a guest has gone on since the last look, so that its host is not stuck any more.
+    fn a_guest_has_gone_on(&self, workers: &[Arc<Worker>]) -> bool {
+        let mut guests = workers.iter().zip(&self.workers).skip(1);
+        guests.any(|(worker, &(before, _))| {
+            worker.progress() != before && worker.is_driven_with(&workers[0])
+        })
     }
 
     /// The first is the host of those that are driven by its thread. It waits for them, and is not
@@ -182,6 +185,7 @@ impl Looks {
                 stuck.push((index, now));
             }
         }
+        stuck.reverse();
         stuck
     }
 }
@@ -271,7 +275,7 @@ mod tests {
     #[test]
     fn a_guest_that_is_stuck_takes_its_host_along() {
         let looks = [[3, 0, 7], [3, 1, 7], [3, 3, 7]];
-        assert_eq!(stuck(&looks, GUEST)[2], [(2, 7), (0, 3)]);
+        assert_eq!(stuck(&looks, GUEST)[2], [(0, 3), (2, 7)]);
     }
 
     #[test]

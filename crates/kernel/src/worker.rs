@@ -101,7 +101,7 @@ pub(crate) struct Worker {
     messages: AtomicU64,
     /// A [`Home`], for those who decide about it.
     home: AtomicU8,
-    /// The epoch of the host whose thread drives this worker, or drove it last, as its guest.
+    /// The epoch of the host whose thread has taken a turn here since this worker moved in.
     hosts_epoch: AtomicU64,
     spares: Arc<Spares>,
     watchdog: Arc<Watchdog>,
@@ -155,7 +155,7 @@ impl Worker {
             stopping: AtomicBool::new(false),
             messages: AtomicU64::new(0),
             home: AtomicU8::new(Home::Own as u8),
-            hosts_epoch: AtomicU64::new(0),
+            hosts_epoch: AtomicU64::new(lodging::NO_EPOCH),
             spares,
             watchdog,
         })
@@ -277,7 +277,8 @@ impl Worker {
 
     /// Gives the loop to a spare thread if the handler seen at `progress` still runs.
     pub(crate) fn displace_if_stuck_at(self: &Arc<Self>, progress: u64) -> bool {
-        // The wheel is free while a handler runs. If it is not, the handler has returned.
+        // The wheel is free while a handler runs. If it is not, the handler has returned, or sends
+        // to a neighbour just now: then it is the next look's turn.
         let Some(mut core) = self.core.try_hold() else {
             return false;
         };

@@ -260,6 +260,7 @@ mod tests {
         });
         node.stop().expect("nobody is stuck");
         ids.sort_unstable();
+        assert_eq!(ids.map(WorkerId::index), [0, 1], "they start in turn");
         ids
     }
 

@@ -23,6 +23,9 @@ use crate::guard::caught;
 use crate::spare::PANICS;
 use crate::sync::lock;
 
+/// No thread of a host's has driven yet.
+pub(super) const NO_EPOCH: u64 = u64::MAX;
+
 /// Whose thread drives a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -167,6 +170,7 @@ impl Worker {
             self.set_home(Home::OwnForGood);
             return Some(core);
         }
+        self.hosts_epoch.store(NO_EPOCH, Ordering::Relaxed);
         self.set_home(Home::Host);
         // Nobody drives under the old epoch any more, and nobody under the new one before the host
         // has the right to.

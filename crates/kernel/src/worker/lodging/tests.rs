@@ -394,7 +394,24 @@ fn a_guests_messages_are_progress_of_its_host() {
         let stuck = looks.look_at(&workers);
         stuck.iter().map(|at| at.0).collect::<Vec<_>>()
     });
-    assert_eq!(stuck, [1, 0]);
+    assert_eq!(stuck, [0, 1]);
+    lab.stop();
+}
+
+/// The host goes first: with it come all the other guests.
+#[test]
+fn the_only_thread_to_be_had_is_for_those_that_do_not_block() {
+    // The one that the guest had before it moved in.
+    let lab = Lab::new(2, |builder| builder.spare_threads(0));
+    lab.move_in(1);
+    let (pass, beginning, open) = gate();
+    lab.tell(2, |_| pass());
+    beginning.recv_timeout(PATIENCE).unwrap();
+    for _ in 0..10 {
+        lab.run(0, |_| ());
+    }
+    open.send(()).unwrap();
+    lab.run(3, |_| ());
     lab.stop();
 }
 
