@@ -278,7 +278,7 @@ impl Worker {
     /// Gives the loop to a spare thread if the handler seen at `progress` still runs.
     pub(crate) fn displace_if_stuck_at(self: &Arc<Self>, progress: u64) -> bool {
         // The wheel is free while a handler runs. If it is not, the handler has returned, or sends
-        // to a neighbour just now: then it is the next look's turn.
+        // to a neighbour just now: then a later look finds it.
         let Some(mut core) = self.core.try_hold() else {
             return false;
         };
