@@ -3,12 +3,13 @@
 #
 #     BENCH=path/to/bench docs/bench/per-request.sh instructions|allocations|syscalls 'LOAD' COMMAND..
 #
-# LOAD is what the load generator is to do, such as 'pingpong -c 50 -s 64'. In COMMAND the word PORT
-# stands for the port to listen on. The server is run twice, for a short and for a long time, and the
-# differences are divided, so that its start and its end do not count. Needs valgrind or strace.
+# LOAD is what the load generator is to do, such as 'pingpong -c 50 -s 64'. Of 'churn' a request is a
+# connection, of 'stream' a MiB. In COMMAND the word PORT stands for the port to listen on. The server is
+# run twice, for a short and for a long time, and the differences are divided, so that its start and its
+# end do not count. Needs valgrind or strace.
 set -euo pipefail
 
-[[ $# -ge 3 && -n ${BENCH:-} ]] || { sed -n '2,9p' "$0"; exit 2; }
+[[ $# -ge 3 && -n ${BENCH:-} ]] || { sed -n '2,10p' "$0"; exit 2; }
 what=$1 load=$2
 shift 2
 server=("$@")
@@ -39,7 +40,8 @@ run() {
         kill -TERM "$pid"
     fi
     wait "$pid" || true
-    requests=$(python3 -c "import json; d = json.load(open('$work/load')); assert d['ok']; print(d['requests'])")
+    requests=$(python3 -c "import json; d = json.load(open('$work/load')); assert d['ok']
+print(d.get('requests') or d.get('connections') or d['bytes'] / 2**20)")
     case $what in
         instructions) counted=$(grep -oP 'Collected : \K\d+' "$work/log" | tail -n 1) ;;
         allocations) counted=$(grep -oP 'total heap usage: \K[\d,]+' "$work/log" | tr -d ,) ;;

@@ -15,11 +15,13 @@ mod direct {
     use std::io::{self, IoSlice};
 
     use mio::net::TcpStream;
-    use rustix::net::{SendAncillaryBuffer, SendFlags};
+    use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
+    /// By `recv(2)`: `read(2)` first goes through what files need.
     #[inline]
     pub(in super::super) fn read(stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(stream, buf)?)
+        let (_, n) = rustix::net::recv(stream, buf, RecvFlags::empty())?;
+        Ok(n)
     }
 
     /// A peer that is gone is an error, and no signal that ends a program which has not asked for
