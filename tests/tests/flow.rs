@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use socktree::{Conn, TcpEvent, TryWriteError, WriteMarks, Written};
+use socktree::{Conn, LengthPrefix, TcpEvent, TryWriteError, WriteMarks, Written};
 use socktree_tests::{
     Ask, DEADLINE, Probe, Process, Random, Served, connect, connect_small, read_to_end, receive,
     until,
@@ -262,6 +262,55 @@ fn a_broadcast_is_exact() {
     }
     drop(streams);
     served.finish();
+}
+
+/// A service that echoes is not ended for the size of what it was sent, even if the peer takes its
+/// answers slowly: the next message waits until its answer has room. By default, and with marks that
+/// few messages fit between.
+#[test]
+fn large_messages_to_a_slow_reader_all_come_back() {
+    let narrow = WriteMarks {
+        low: 1_000,
+        high: 70_000,
+        hard: 80_000,
+    };
+    let default = WriteMarks::default();
+    for (marks, count, largest, seed) in [
+        (narrow, 400, 40_000, 1),
+        (default, 20, 1_000_000, 2),
+        (default, 20, 1_000_000, 3),
+        (default, 20, 900_000, 4),
+        (default, 20, 900_000, 5),
+    ] {
+        let mut random = Random::new(seed);
+        let mut sent = Vec::new();
+        for _ in 0..count {
+            let len = largest / 4 * 3 + random.below(largest / 4);
+            sent.extend(u32::try_from(len).unwrap().to_be_bytes());
+            sent.extend(random.bytes(len));
+        }
+        let framing = LengthPrefix::u32_be().strip(false).build().unwrap();
+        let server = Served::any().framing(framing).write_marks(marks);
+        let served = Served::start(server, Probe::echo());
+        let stream = connect_small(served.addr());
+        let taken = offer(&stream, &sent);
+        assert!(taken < sent.len(), "nothing had to wait");
+        thread::scope(|scope| {
+            let (rest, mut sender) = (&sent[taken..], &stream);
+            scope.spawn(move || sender.write_all(rest).expect("the server reads"));
+            let mut reader = &stream;
+            let mut bite = [0; 4096];
+            let mut came = 0;
+            while came < sent.len() {
+                let n = reader.read(&mut bite).expect("the server answers");
+                assert!(n > 0, "it has ended after {came} bytes");
+                assert!(bite[..n] == sent[came..came + n], "other bytes at {came}");
+                came += n;
+            }
+        });
+        drop(stream);
+        served.finish();
+    }
 }
 
 /// F10: a handler that blocks delays no other owner, also on one worker. The other

@@ -4,6 +4,7 @@ mod ends;
 mod pieces;
 mod shared;
 mod state;
+mod waiting;
 
 pub(crate) use pieces::Taken;
 pub(crate) use shared::{Group, Shared, Shut, Station, Tell};

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 /// Pieces up to this size are copied behind one another instead of going out as slices of their
 /// own: a second slice costs the system more than the copy.
-const JOIN_BELOW: usize = 2048;
+pub(super) const JOIN_BELOW: usize = 2048;
 
 /// The least that joined pieces get room for; from there it doubles.
 const JOINED_AT_LEAST: usize = 1024;

@@ -8,7 +8,6 @@ mod reading;
 mod secure;
 mod writing;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +21,7 @@ pub(crate) use self::secure::Asked;
 use self::secure::Secure;
 use crate::conn::Conn;
 use crate::connection::Shared;
+use crate::connection::waiting::Waiting;
 use crate::event::{DisconnectReason, TcpEvent};
 use crate::options::{ConnectionOptions, MESSAGE_OVERHEAD};
 
@@ -118,6 +118,8 @@ impl Hold {
     const OWNER: u8 = 1 << 3;
     /// The peer has ended its direction: set with `eof`, and never taken back.
     const DONE: u8 = 1 << 4;
+    /// An answer to the next message might find no room behind those to the messages before it.
+    const ANSWERS: u8 = 1 << 5;
 }
 
 /// How far the connection has come.
@@ -137,10 +139,10 @@ enum Phase {
 #[derive(Default)]
 struct Pressure {
     /// Not taken by the system yet, in order.
-    sending: VecDeque<Bytes>,
+    sending: Waiting,
     /// Since when the system takes nothing, as the time to give up.
     write_stall: Option<Instant>,
-    /// Refused by the owner's full mailbox.
+    /// The message that comes next, and has to wait: for room in the owner's mailbox, or in the queue.
     refused: Option<Bytes>,
     /// Since when it is full, as the time to give up.
     owner_stall: Option<Instant>,

@@ -19,7 +19,7 @@ use crate::options::{MESSAGE_OVERHEAD, Overflow};
 const DISCARD_AT_MOST: usize = 16 << 20;
 
 /// Why no message is delivered although one may be there.
-const NO_MESSAGES: u8 = Hold::CREDIT | Hold::MAILBOX | Hold::OWNER;
+const NO_MESSAGES: u8 = Hold::CREDIT | Hold::MAILBOX | Hold::OWNER | Hold::ANSWERS;
 
 impl Connection {
     /// Reads once.
@@ -132,6 +132,9 @@ impl Connection {
 
     /// Delivers messages that were complete already when there was no credit for them.
     pub(super) fn work_off<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        if self.hold & Hold::ANSWERS != 0 {
+            return Fate::Lives;
+        }
         if let Some(data) = self.pressure.as_mut().and_then(|p| p.refused.take()) {
             let fate = self.deliver(io, data);
             if !matches!(fate, Fate::Lives) {
@@ -172,6 +175,11 @@ impl Connection {
     /// Delivers one message, and holds reading when credit or mailbox are used up.
     #[inline(always)]
     pub(super) fn deliver<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, data: Bytes) -> Fate {
+        if self.answers_may_pile_up(data.len()) && !self.has_room_for_answer(data.len()) {
+            self.hold_reads(io, Hold::ANSWERS);
+            self.pressure().refused = Some(data);
+            return Fate::Lives;
+        }
         let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
         let amount = len.saturating_add(MESSAGE_OVERHEAD);
         let receipt = Receipt {
@@ -198,6 +206,49 @@ impl Connection {
                 Fate::Lives
             }
         }
+    }
+
+    /// Whether the answer to a message of this length may not find room; if so, it is worth a closer
+    /// look.
+    #[inline(always)]
+    fn answers_may_pile_up(&self, len: usize) -> bool {
+        self.pressure.is_some()
+            || self.backlog
+            || self.unhandled() + len > self.options().marks.hard
+    }
+
+    /// Whether an owner that answers each message with as many bytes stays below the hard mark, once it
+    /// comes to this one. Those before it may all be unanswered still.
+    ///
+    /// A message that would not have room has to wait. So a service that echoes is never ended for what
+    /// it was sent, whatever the sizes and however slowly the peer takes them back.
+    #[cold]
+    fn has_room_for_answer(&self, len: usize) -> bool {
+        let options = self.options();
+        let before = self.shared.queued().saturating_add(self.unhandled());
+        options.read_while_throttled
+            || before <= options.marks.low
+            || before.saturating_add(len) <= options.marks.hard
+            || self.is_broken()
+    }
+
+    /// What was delivered and not yet handled, in bytes, with an overhead for each message.
+    #[inline(always)]
+    fn unhandled(&self) -> usize {
+        self.in_use as usize
+    }
+
+    /// Delivers the message that waited for room for its answer, and those behind it.
+    pub(super) fn answers_go<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        let refused = self.pressure.as_ref().and_then(|p| p.refused.as_ref());
+        let len = refused.map_or(0, Bytes::len);
+        if self.hold & Hold::ANSWERS == 0 || !self.has_room_for_answer(len) {
+            return Fate::Lives;
+        }
+        self.release_reads(io, Hold::ANSWERS);
+        let fate = self.work_off(io);
+        self.drop_pressure();
+        fate
     }
 
     pub(super) fn refused<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, data: Bytes) -> Fate {
@@ -248,7 +299,7 @@ impl Connection {
     #[inline]
     pub(crate) fn handled(&mut self, amount: u32) -> bool {
         self.in_use = self.in_use.saturating_sub(amount);
-        self.hold & (Hold::CREDIT | Hold::DONE) != 0
+        self.hold & (Hold::CREDIT | Hold::DONE | Hold::ANSWERS) != 0
     }
 
     /// Goes on reading if there is enough credit again.
@@ -261,7 +312,7 @@ impl Connection {
                 return fate;
             }
         }
-        Fate::Lives
+        self.answers_go(io)
     }
 
     /// Whether the end of the peer's direction may end the connection: then it has to be looked

@@ -6,8 +6,6 @@
 //! because there is no room or no credit is asked for by [`SourceIo::read_again`], as nothing on
 //! the socket announces it.
 
-use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
@@ -16,8 +14,8 @@ use bytes::{Buf, Bytes};
 use socktree_reactor::{Os, ReadOutcome, SourceIo, WriteOutcome};
 use socktree_tls::{PeerEnd, TlsError, TlsSession};
 
-use super::writing::{MAX_SLICES, drop_front};
 use super::{Buffers, Connection, Fate, Hold, Phase, TURN};
+use crate::connection::waiting::Waiting;
 use crate::connection::{Shared, Taken};
 use crate::event::DisconnectReason;
 
@@ -88,17 +86,13 @@ impl Secure {
     }
 
     /// The same with several.
-    fn encrypt_all(&mut self, pieces: &mut VecDeque<Bytes>) -> Result<(), DisconnectReason> {
+    fn encrypt_all(&mut self, pieces: &mut Waiting) -> Result<(), DisconnectReason> {
         while !pieces.is_empty() && self.session.may_write() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let used = pieces.len().min(MAX_SLICES);
-            for (slice, piece) in slices.iter_mut().zip(&*pieces) {
-                *slice = IoSlice::new(piece);
-            }
+            let (slices, used) = pieces.slices();
             let n = self.session.write_vectored(&slices[..used]);
             let n = n.map_err(failed)?;
             self.unsent += n;
-            drop_front(pieces, n);
+            pieces.advance(n);
             if n == 0 {
                 break;
             }
@@ -113,7 +107,7 @@ impl Secure {
         shared: &Shared,
         io: &mut SourceIo<'_, O, C>,
         newest: Taken,
-        pieces: &mut VecDeque<Bytes>,
+        pieces: &mut Waiting,
     ) -> Result<Reached, DisconnectReason> {
         match newest {
             Taken::Nothing => {}
@@ -121,11 +115,10 @@ impl Secure {
             Taken::One(mut piece) if pieces.is_empty() => {
                 self.encrypt(&mut piece)?;
                 if !piece.is_empty() {
-                    pieces.push_back(piece);
+                    pieces.push(piece);
                 }
             }
-            Taken::One(piece) => pieces.push_back(piece),
-            Taken::Several(newest) if pieces.is_empty() => *pieces = newest,
+            Taken::One(piece) => pieces.push(piece),
             Taken::Several(newest) => pieces.extend(newest),
         }
         let mut progress = false;
@@ -363,7 +356,7 @@ impl Connection {
     #[cold]
     fn session_failed<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, error: TlsError) -> Fate {
         if let Some(pressure) = &mut self.pressure {
-            pressure.sending = VecDeque::new();
+            pressure.sending = Waiting::default();
         }
         let reason = failed(error);
         let alert = self.secure.as_ref().is_some_and(|s| s.has_output());
@@ -448,12 +441,14 @@ impl Connection {
         let waits = !pieces.is_empty() || secure.has_output();
         match reached {
             Reached::End { progress } if waits => {
+                pieces.settle();
                 self.pressure().sending = pieces;
                 self.blocked(io, progress);
             }
             Reached::End { .. } if self.pressure.is_some() => self.unblocked(io),
             Reached::End { .. } => {}
             Reached::Pause => {
+                pieces.settle();
                 self.pressure().sending = pieces;
                 // It is not the peer who holds it up, and who writes meanwhile is not to blame.
                 self.unblocked(io);

@@ -1,18 +1,14 @@
 //! From the owner to the socket: the write queue, and what a full one holds up.
 
-use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 
 use bytes::{Buf, Bytes};
 use socktree_reactor::{Os, SourceIo, WriteOutcome};
 
 use super::{Connection, Fate, Hold, Phase};
+use crate::connection::waiting::Waiting;
 use crate::connection::{Shut, Taken};
 use crate::event::{DisconnectReason, TcpEvent};
-
-/// The most pieces handed to one `writev(2)`; Linux takes 1024, and above a few dozen nothing is
-/// won any more.
-pub(super) const MAX_SLICES: usize = 64;
 
 impl Connection {
     /// Hands over what was written, and does what was asked to follow it.
@@ -145,12 +141,12 @@ impl Connection {
         let _dropped_last = self.shared.close();
         self.shared.set_blocked(false);
         let pressure = self.pressure();
-        pressure.sending = VecDeque::new();
+        pressure.sending = Waiting::default();
         pressure.write_stall = None;
         pressure.broken.get_or_insert(reason);
         self.bound_broken(io);
         self.release_reads(io, Hold::WRITES);
-        Fate::Lives
+        self.answers_go(io)
     }
 
     /// A broken connection ends when what the peer had sent is read, however long its owner takes to
@@ -200,18 +196,20 @@ impl Connection {
         }
         let sent = match taken {
             Taken::Nothing => Ok(()),
-            Taken::One(piece) if self.is_blocked() => {
-                self.pressure().sending.push_back(piece);
-                Ok(())
-            }
-            Taken::Several(pieces) if self.is_blocked() => {
-                self.pressure().sending.extend(pieces);
+            taken if self.is_blocked() => {
+                let sending = &mut self.pressure().sending;
+                match taken {
+                    Taken::Nothing => {}
+                    Taken::One(piece) => sending.push(piece),
+                    Taken::Several(pieces) => sending.extend(pieces),
+                }
+                sending.settle();
                 Ok(())
             }
             Taken::One(piece) => io
                 .write(&piece)
                 .map(|outcome| self.keep_rest(io, piece, outcome)),
-            Taken::Several(pieces) => self.send_all(io, pieces),
+            Taken::Several(pieces) => self.send_all(io, pieces.into()),
         };
         sent.map_err(|error| DisconnectReason::from_io(&error))
     }
@@ -228,7 +226,9 @@ impl Connection {
             piece.advance(n);
         }
         if !piece.is_empty() {
-            self.pressure().sending.push_back(piece);
+            let sending = &mut self.pressure().sending;
+            sending.push(piece);
+            sending.settle();
             self.blocked(io, true);
         }
     }
@@ -236,28 +236,25 @@ impl Connection {
     pub(super) fn send_all<O: Os, C>(
         &mut self,
         io: &mut SourceIo<'_, O, C>,
-        mut pieces: VecDeque<Bytes>,
+        mut pieces: Waiting,
     ) -> io::Result<()> {
         let mut progress = false;
         while !pieces.is_empty() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let used = pieces.len().min(MAX_SLICES);
-            let mut asked = 0;
-            for (slice, piece) in slices.iter_mut().zip(&pieces) {
-                *slice = IoSlice::new(piece);
-                asked += piece.len();
-            }
-            let WriteOutcome::Written(n) = io.write_vectored(&slices[..used])? else {
+            let (slices, used) = pieces.slices();
+            let slices = &slices[..used];
+            let asked = slices.iter().map(|slice| slice.len()).sum::<usize>();
+            let WriteOutcome::Written(n) = io.write_vectored(slices)? else {
                 break;
             };
             progress |= n > 0;
             self.shared.count_sent(n);
-            drop_front(&mut pieces, n);
+            pieces.advance(n);
             if n < asked {
                 break;
             }
         }
         if !pieces.is_empty() {
+            pieces.settle();
             self.pressure().sending = pieces;
             self.blocked(io, progress);
         } else if self.pressure.is_some() {
@@ -295,6 +292,12 @@ impl Connection {
         if self.hold & Hold::WRITES != 0 && self.shared.queued() <= self.options().marks.low {
             self.release_reads(io, Hold::WRITES);
         }
+        if self.hold & Hold::ANSWERS != 0 {
+            let fate = self.answers_go(io);
+            if !matches!(fate, Fate::Lives) {
+                return fate;
+            }
+        }
         if self.is_blocked() {
             let options = self.options();
             if !options.read_while_throttled && self.shared.queued() > options.marks.high {
@@ -326,20 +329,5 @@ impl Connection {
             Phase::Open if self.eof => self.half_closed(io),
             Phase::Open => Fate::Lives,
         }
-    }
-}
-
-/// Drops the first `n` bytes of a sequence of pieces.
-pub(super) fn drop_front(pieces: &mut VecDeque<Bytes>, mut n: usize) {
-    while n > 0 {
-        let Some(first) = pieces.front_mut() else {
-            return;
-        };
-        if n < first.len() {
-            first.advance(n);
-            return;
-        }
-        n -= first.len();
-        pieces.pop_front();
     }
 }
