@@ -386,6 +386,6 @@ fn a_reset_behind_a_write_is_heard_while_connecting() {
     let TcpEvent::ConnectFailed { reason, .. } = &event else {
         panic!("{event:?}");
     };
-    assert!(matches!(reason, DisconnectReason::Closed), "{reason:?}");
+    assert!(matches!(reason, DisconnectReason::Aborted), "{reason:?}");
     served.finish();
 }

@@ -229,7 +229,7 @@ impl<O: Os> TcpDriver<O> {
             data: Owned::Connection(connection),
             mut io,
         }) = self.reactor.source(token)
-            && connection.shared.queued() > 0
+            && (connection.shared.queued() > 0 || connection.is_broken())
         {
             // Bytes are dropped: an end in good order would hide that from the peer.
             let _not_connected = io.set_reset_on_close();
@@ -340,8 +340,8 @@ impl<O: Os> TcpDriver<O> {
     fn told(&mut self, token: Token, what: Tell) {
         if let Some(Owned::Connecting(connecting)) = self.reactor.data(token) {
             connecting.shared().look();
-            if connecting.is_given_up() {
-                return self.end(token, DisconnectReason::Closed);
+            if let Some(reason) = connecting.shared().given_up() {
+                return self.end(token, reason);
             }
         }
         if let Tell::Exit(why) = what {

@@ -29,6 +29,10 @@ struct Behind {
     tail: BytesMut,
 }
 
+/// What was copied and is needed no more: two pieces at most. They may be a user's, whose drop can do
+/// anything, so it has to happen where no lock is held.
+pub(super) type Spent = (Option<Bytes>, Option<Bytes>);
+
 /// All of it, in order.
 pub(crate) enum Taken {
     Nothing,
@@ -37,60 +41,75 @@ pub(crate) enum Taken {
 }
 
 impl Pieces {
+    #[must_use = "it is to be dropped once the lock is let go"]
     #[inline]
-    pub(super) fn push(&mut self, bytes: Bytes) {
-        if bytes.is_empty() {
-            return;
-        }
-        if self.is_empty() {
+    pub(super) fn push(&mut self, bytes: Bytes) -> Spent {
+        if self.is_empty() && !bytes.is_empty() {
             self.first = Some(bytes);
+            (None, None)
         } else {
-            self.push_behind(bytes);
+            self.push_behind(bytes)
         }
     }
 
     #[inline(never)]
-    fn push_behind(&mut self, bytes: Bytes) {
+    fn push_behind(&mut self, bytes: Bytes) -> Spent {
+        if bytes.is_empty() {
+            return (None, Some(bytes));
+        }
         if bytes.len() <= JOIN_BELOW {
-            return self.join(&[&bytes]);
+            return (self.join(&[&bytes]), Some(bytes));
         }
         let behind = self.behind.get_or_insert_default();
         behind.end_tail();
         behind.large.push_back(bytes);
+        (None, None)
     }
 
     /// Pushes one message in its framing.
-    pub(super) fn push_parts(&mut self, header: &[u8], payload: Bytes, trailer: &[u8]) {
+    #[must_use = "it is to be dropped once the lock is let go"]
+    pub(super) fn push_parts(&mut self, header: &[u8], payload: Bytes, trailer: &[u8]) -> Spent {
         let len = header.len() + payload.len() + trailer.len();
         if payload.len() == len {
-            self.push(payload);
-        } else if payload.len() > JOIN_BELOW {
-            self.push(Bytes::copy_from_slice(header));
-            self.push(payload);
-            self.push(Bytes::copy_from_slice(trailer));
-        } else if self.is_empty() {
-            let mut message = BytesMut::with_capacity(len);
-            message.extend_from_slice(header);
-            message.extend_from_slice(&payload);
-            message.extend_from_slice(trailer);
-            self.first = Some(message.freeze());
-        } else {
-            self.join(&[header, &payload, trailer]);
+            return self.push(payload);
         }
+        if payload.len() > JOIN_BELOW {
+            let (header, trailer) = (
+                Bytes::copy_from_slice(header),
+                Bytes::copy_from_slice(trailer),
+            );
+            // What is spent of the ends is ours. Of what was there before, a small first piece is.
+            let before = self.push(header);
+            let _too_large_to_be_copied = self.push(payload);
+            let _ours = self.push(trailer);
+            return before;
+        }
+        if !self.is_empty() {
+            return (self.join(&[header, &payload, trailer]), Some(payload));
+        }
+        let mut message = BytesMut::with_capacity(len);
+        message.extend_from_slice(header);
+        message.extend_from_slice(&payload);
+        message.extend_from_slice(trailer);
+        self.first = Some(message.freeze());
+        (None, Some(payload))
     }
 
-    /// Copies something small behind what is there.
-    fn join(&mut self, parts: &[&[u8]]) {
+    /// Copies something small behind what is there. A small first piece goes along, so that all of it
+    /// is one in the end, and comes back.
+    fn join(&mut self, parts: &[&[u8]]) -> Option<Bytes> {
         if let Some(behind) = &mut self.behind {
-            return behind.join(parts);
+            behind.join(parts);
+            return None;
         }
+        let first = self.first.take_if(|first| first.len() <= JOIN_BELOW);
         let mut behind = Box::<Behind>::default();
-        // A small first piece goes along, so that all of it is one in the end.
-        if let Some(first) = self.first.take_if(|first| first.len() <= JOIN_BELOW) {
-            behind.join(&[&first]);
+        if let Some(first) = &first {
+            behind.join(&[first]);
         }
         behind.join(parts);
         self.behind = Some(behind);
+        first
     }
 
     /// The one piece, if there are not several.
@@ -205,12 +224,12 @@ mod tests {
                     Step::Push(len) => {
                         let piece = bytes(len);
                         expected.extend_from_slice(&piece);
-                        pieces.push(piece);
+                        let _copied = pieces.push(piece);
                     }
                     Step::Parts(header, payload, trailer) => {
                         let (header, payload, trailer) = (bytes(header), bytes(payload), bytes(trailer));
                         expected.extend(header.iter().chain(&payload).chain(&trailer));
-                        pieces.push_parts(&header, payload, &trailer);
+                        let _copied = pieces.push_parts(&header, payload, &trailer);
                     }
                     Step::Only => {
                         if let Some(only) = pieces.take_only() {
@@ -229,7 +248,7 @@ mod tests {
     fn small_messages_of_one_turn_are_one_piece() {
         let mut pieces = Pieces::default();
         for _ in 0..100 {
-            pieces.push_parts(&[0, 2], Bytes::from_static(b"ab"), &[]);
+            let _copied = pieces.push_parts(&[0, 2], Bytes::from_static(b"ab"), &[]);
         }
         assert!(matches!(pieces.take(), Taken::One(all) if all.len() == 400));
     }
@@ -238,7 +257,7 @@ mod tests {
     fn one_piece_is_not_copied() {
         let mut pieces = Pieces::default();
         let piece = Bytes::from_static(b"as it is");
-        pieces.push(piece.clone());
+        assert_eq!(pieces.push(piece.clone()), (None, None));
         assert!(matches!(pieces.take(), Taken::One(one) if one.as_ptr() == piece.as_ptr()));
     }
 }

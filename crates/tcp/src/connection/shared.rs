@@ -1,5 +1,8 @@
 //! What a connection's handles share with its driver: the write queue, counters, addresses.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +18,8 @@ use socktree_tls::TlsInfo;
 
 use crate::conn::{TryWriteError, Written};
 use crate::connection::ends::Ends;
-use crate::connection::pieces::{Pieces, Taken};
+use crate::connection::pieces::{Pieces, Spent, Taken};
+use crate::event::DisconnectReason;
 use crate::options::ConnectionOptions;
 use crate::server::ServerShared;
 
@@ -205,7 +209,7 @@ impl Shared {
     }
 
     #[inline]
-    fn write_with(&self, len: usize, push: impl FnOnce(&mut Queue)) -> Written {
+    fn write_with(&self, len: usize, push: impl FnOnce(&mut Queue) -> Spent) -> Written {
         let mut queue = self.queue();
         if queue.closed || queue.shut.is_some() {
             return Written::Ended;
@@ -216,7 +220,7 @@ impl Shared {
             self.announce(queue);
             return Written::Ended;
         }
-        push(&mut queue);
+        let _spent = push(&mut queue);
         self.took(queue, waiting, len)
     }
 
@@ -247,7 +251,7 @@ impl Shared {
             self.announce(queue);
             return Err(TryWriteError::Full(bytes));
         }
-        queue.pieces.push(bytes);
+        let _spent = queue.pieces.push(bytes);
         Ok(self.took(queue, waiting, len))
     }
 
@@ -363,14 +367,17 @@ impl Shared {
         self.blocked.store(blocked, Ordering::Relaxed);
     }
 
-    /// Whether a connection that is not there yet need not come: it was cut off, or closed before
-    /// anything was written. What was written before a close still wants to arrive.
-    pub(crate) fn is_given_up(&self) -> bool {
+    /// Why a connection that is not there yet need not come: it was cut off, or closed before anything
+    /// was written. What was written before a close still wants to arrive.
+    pub(crate) fn given_up(&self) -> Option<DisconnectReason> {
         let queue = self.queue();
         match queue.shut {
-            Some(Shut::Reset | Shut::Slow) => true,
-            Some(Shut::Close) => queue.accepted == 0,
-            Some(Shut::Write) | None => false,
+            Some(Shut::Reset) => Some(DisconnectReason::Aborted),
+            Some(Shut::Slow) => Some(DisconnectReason::SlowConsumer {
+                queued: self.waiting(&queue),
+            }),
+            Some(Shut::Close) if queue.accepted == 0 => Some(DisconnectReason::Closed),
+            Some(Shut::Close | Shut::Write) | None => None,
         }
     }
 
@@ -464,6 +471,11 @@ impl Shared {
         queue.closed = true;
         queue.pieces.take()
     }
+
+    /// Nothing is sent any more: what waited has been dropped.
+    pub(crate) fn forget_waiting(&self) {
+        self.queue().accepted = self.sent.load(Ordering::Acquire);
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -475,7 +487,7 @@ impl fmt::Debug for Shared {
 }
 
 impl MetaPort for Shared {
-    /// Takes bytes in the usual forms and writes them, as the seed's `Send(id, MessageTCP)` does.
+    /// Takes bytes in the usual forms and writes them, as `Send(id, MessageTCP)` does in Ergo.
     fn send(&self, _from: Source, message: Envelope) -> Result<(), SendError<Envelope>> {
         let refused = |error| match error {
             TryWriteError::Full(_) => SendError::Full(()),
@@ -515,7 +527,8 @@ impl MetaPort for Shared {
     fn exit(&self, why: MetaExit) {
         // Kept here as well: an attempt that moves on to its next address gets another token, and
         // what was told to the old one reaches nobody.
-        self.queue().early_exit = Some(Box::new(why.clone()));
+        let former = self.queue().early_exit.replace(Box::new(why.clone()));
+        drop(former);
         self.tell(Tell::Exit(Box::new(why)));
     }
 
@@ -545,118 +558,5 @@ fn give_back_vec(error: TryWriteError) -> SendError<Envelope> {
     match error {
         TryWriteError::Full(bytes) => SendError::Full(Envelope::new(Vec::from(bytes))),
         TryWriteError::Ended(bytes) => SendError::Terminated(Envelope::new(Vec::from(bytes))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicUsize;
-    use std::sync::mpsc::{Sender, channel};
-
-    use socktree_kernel::{Actor, Ctx, Flow, Node};
-
-    use super::*;
-    use crate::event::TcpEvent;
-    use crate::options::WriteMarks;
-
-    /// Counts how often the driver is told something.
-    #[derive(Default)]
-    struct Counter(AtomicUsize);
-
-    impl Station for Counter {
-        fn tell(&self, _: Token, _: Tell) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-
-        fn look_for(&self, _: Alias) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    struct Lender(Sender<MetaScope>);
-
-    impl Actor for Lender {
-        type Msg = TcpEvent;
-
-        fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
-            self.0.send(ctx.meta_scope())?;
-            Ok(())
-        }
-
-        fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, _: TcpEvent) -> Flow {
-            Ok(())
-        }
-    }
-
-    /// A connection that takes ten bytes at most.
-    fn narrow() -> (Node, Shared, Arc<Counter>) {
-        let node = crate::node("shared@localhost").workers(1).start().unwrap();
-        let (lend, lent) = channel();
-        node.spawn(Lender(lend)).unwrap();
-        let scope = lent.recv().unwrap();
-        let station = Arc::<Counter>::default();
-        let marks = WriteMarks {
-            low: 0,
-            high: 10,
-            hard: 10,
-        };
-        let options = ConnectionOptions {
-            marks,
-            ..ConnectionOptions::default()
-        };
-        let group = Arc::new(Group {
-            options,
-            scope: scope.clone(),
-            station: Arc::clone(&station) as _,
-            server: None,
-        });
-        let shared = Shared::opening(scope.new_alias(), scope.parent(), group);
-        (node, shared, station)
-    }
-
-    fn is_refused(shared: &Shared) -> bool {
-        let refused = shared.try_write(Bytes::from_static(&[0; 100]));
-        matches!(refused, Err(TryWriteError::Full(_)))
-    }
-
-    /// The driver looked for throttled writers before it took the lock. One that was throttled in
-    /// between had its bytes sent, and was never told to go on.
-    #[test]
-    fn what_a_throttled_writer_waits_for_is_not_taken_in_passing() {
-        let (node, shared, _station) = narrow();
-        assert_eq!(shared.write(Bytes::from_static(b"x")), Written::Queued);
-        assert!(is_refused(&shared));
-        assert_eq!(shared.take_only(), None);
-        assert!(!shared.has_nothing());
-        assert!(matches!(shared.take(), (Taken::One(_), None)));
-        shared.count_sent(1);
-        assert!(shared.release_throttled(), "it is told now");
-        assert_eq!(shared.write(Bytes::from_static(b"y")), Written::Queued);
-        assert_eq!(shared.take_only(), Some(Bytes::from_static(b"y")));
-        node.stop().unwrap();
-    }
-
-    /// A queue that is empty is left alone only if nobody waits for it, and whoever writes next is
-    /// heard.
-    #[test]
-    fn an_empty_queue_may_still_be_asked_for_something() {
-        let (node, shared, station) = narrow();
-        assert!(shared.has_nothing());
-        assert_eq!(shared.write(Bytes::from_static(b"x")), Written::Queued);
-        assert!(!shared.has_nothing(), "there is a piece");
-        assert!(matches!(shared.take(), (Taken::One(_), None)));
-        // Refused while the piece is under way: the driver is told, and told of the room at once.
-        assert!(is_refused(&shared));
-        assert!(!shared.has_nothing(), "somebody waits for room");
-        shared.count_sent(1);
-        assert!(shared.release_throttled());
-        assert!(shared.has_nothing());
-        let told = station.0.load(Ordering::Relaxed);
-        assert_eq!(shared.write(Bytes::from_static(b"y")), Written::Queued);
-        assert_eq!(station.0.load(Ordering::Relaxed), told + 1);
-        assert!(matches!(shared.take(), (Taken::One(_), None)));
-        shared.shut(Shut::Write);
-        assert!(!shared.has_nothing(), "our direction is to end");
-        node.stop().unwrap();
     }
 }

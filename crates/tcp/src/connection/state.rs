@@ -264,8 +264,9 @@ impl Connection {
         }
     }
 
-    /// The connection is over.
+    /// The connection is over, and its socket closed.
     pub(crate) fn end(&mut self, reason: DisconnectReason) {
+        self.shared.forget_waiting();
         if self.is_handshaking() {
             self.handshake_over(reason);
         } else {

@@ -38,11 +38,6 @@ impl Connecting {
         }
     }
 
-    /// Whether the owner has given it up.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.connection.shared.is_given_up()
-    }
-
     pub(super) fn shared(&self) -> &Shared {
         &self.connection.shared
     }
@@ -125,8 +120,8 @@ impl<O: Os> TcpDriver<O> {
                     if let Some(why) = shared.begin(token) {
                         self.exit(token, *why);
                     }
-                    if shared.is_given_up() {
-                        self.end(token, DisconnectReason::Closed);
+                    if let Some(reason) = shared.given_up() {
+                        self.end(token, reason);
                     }
                     return;
                 }

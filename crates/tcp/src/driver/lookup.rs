@@ -108,8 +108,8 @@ impl<O: Os> TcpDriver<O> {
         shared.look();
         let reason = if let Some(why) = shared.take_early_exit() {
             end_of_attempt(&why)
-        } else if shared.is_given_up() {
-            DisconnectReason::Closed
+        } else if let Some(reason) = shared.given_up() {
+            reason
         } else if connecting.is_late(self.reactor.refresh_now()) {
             DisconnectReason::ConnectTimeout
         } else {

@@ -374,8 +374,8 @@ impl Connection {
     /// Carries the handshake on, and looks whether it still should.
     pub(super) fn flush_handshake<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
         self.shared.look();
-        if self.shared.is_given_up() {
-            return Fate::ends(DisconnectReason::Closed);
+        if let Some(reason) = self.shared.given_up() {
+            return Fate::ends(reason);
         }
         if self.seal(io, Taken::Nothing).is_err()
             && let Some(secure) = &mut self.secure

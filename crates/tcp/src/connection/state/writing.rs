@@ -139,6 +139,7 @@ impl Connection {
             return Fate::ends(reason);
         }
         let _dropped_last = self.shared.close();
+        self.shared.forget_waiting();
         self.shared.set_blocked(false);
         let pressure = self.pressure();
         pressure.sending = Waiting::default();
@@ -168,7 +169,7 @@ impl Connection {
     }
 
     /// Nothing can be written any more; only what the peer has sent is still of interest.
-    pub(super) fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.pressure.as_ref().is_some_and(|p| p.broken.is_some())
     }
 
