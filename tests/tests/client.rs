@@ -3,13 +3,14 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 use socktree::{
-    ConnectError, DisconnectReason, Endpoint, Reason, TcpConnection, TcpEvent, Written,
+    CallError, ConnectError, DisconnectReason, Endpoint, Reason, TcpConnection, TcpEvent, Written,
 };
-use socktree_tests::{Ask, Notice, Probe, Served, free_port, until};
+use socktree_tests::{Ask, DEADLINE, Notice, Probe, Served, free_port, until};
 
 /// Connects as a call that waits.
 fn connect(served: &Served, to: TcpConnection) -> Result<socktree::Conn, ConnectError> {
@@ -200,7 +201,7 @@ fn nobody_answers() {
     let neighbour = served.node.spawn(neighbour).unwrap();
     served.rebase();
     let to = TcpConnection::connect(hole.addr).connect_timeout(limit);
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = mpsc::channel();
     let began = Instant::now();
     served.parent.tell(move |ctx| {
         tell.send(ctx.spawn_meta(to).map(|_| ()))?;
@@ -229,6 +230,60 @@ fn nobody_answers() {
             }
         ),
         "{event:?}"
+    );
+    served.finish();
+}
+
+/// The loop that has to make the connection is the one that would be stopped by waiting for it.
+#[test]
+fn without_a_spare_thread_nobody_waits() {
+    let node = socktree::node("alone@localhost")
+        .workers(1)
+        .spare_threads(0);
+    let node = node.start().unwrap();
+    let served = Served::start_on(node, Served::any(), Probe::echo());
+    let addr = served.addr();
+    let error = connect(&served, TcpConnection::connect(addr)).unwrap_err();
+    let ConnectError::NotAwaited(CallError::NoThread) = error else {
+        panic!("{error:?}");
+    };
+    served.settle();
+    connect(&served, TcpConnection::open(addr)).expect("told later");
+    let first = served.watch.connect();
+    let second = served.watch.connect();
+    first.close();
+    served.watch.disconnect();
+    served.watch.disconnect();
+    assert_ne!(first, second, "both ends are here");
+    served.finish();
+}
+
+/// A process that waits for a connection hears that it is to end.
+#[test]
+fn whoever_waits_for_a_connection_can_be_ended() {
+    let hole = BlackHole::new();
+    let served = Served::start(Served::any(), Probe::new());
+    let (waits, waits_watch) = Probe::new();
+    let waits = served.node.spawn(waits).unwrap();
+    let (tell, told) = mpsc::channel();
+    let to = TcpConnection::connect(hole.addr).connect_timeout(Duration::from_secs(600));
+    waits.tell(move |ctx| {
+        tell.send(ctx.spawn_meta(to))?;
+        Ok(())
+    });
+    until("an attempt", || {
+        let info = served.node.process_info(waits.pid())?;
+        (info.metas > 0).then_some(())
+    });
+    served.node.exit(waits.pid(), Reason::Shutdown);
+    let outcome = told.recv_timeout(DEADLINE).expect("it is told");
+    let Err(ConnectError::NotAwaited(CallError::Ending)) = outcome else {
+        panic!("{outcome:?}");
+    };
+    let notice = waits_watch.notice();
+    assert!(
+        matches!(notice, Notice::Terminated(Reason::Shutdown)),
+        "{notice:?}"
     );
     served.finish();
 }

@@ -102,6 +102,9 @@ pub enum CallError {
     /// A handler calls through its [`Ctx`](crate::Ctx): any other way would stop its worker, and
     /// could not tell a call to itself.
     InsideHandler,
+    /// No thread is left to go on with the worker while this one waits: the
+    /// [limit](crate::NodeBuilder::spare_threads) is reached, or the system has refused one.
+    NoThread,
 }
 
 impl fmt::Display for CallError {
@@ -118,6 +121,7 @@ impl fmt::Display for CallError {
             Self::Refused(reason) => write!(f, "the target refused: {reason}"),
             Self::Ending => f.write_str("the calling process is to end"),
             Self::InsideHandler => f.write_str("a handler calls through its context alone"),
+            Self::NoThread => f.write_str("no thread is left to go on with the worker meanwhile"),
         }
     }
 }

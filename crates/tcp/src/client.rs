@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
-use socktree_kernel::{Actor, Ctx, Meta, SpawnError, Target};
+use socktree_kernel::{Actor, CallError, Ctx, Meta, SpawnError, Target};
 use socktree_tls::{CertError, ClientTls};
 
 use crate::conn::Conn;
@@ -21,6 +21,10 @@ use crate::server::{Routed, ToParent};
 
 /// How long an attempt to connect may take in all, unless said otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much longer than that the outcome is waited for. An attempt that is late says so itself, so this
+/// is for a loop that is late, too.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How an attempt's outcome is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +92,8 @@ impl TcpConnection {
     }
 
     /// Connects while [`Ctx::spawn_meta`] waits, which gives out a connection that is established,
-    /// or the error. The worker goes on meanwhile under another thread.
+    /// or the error. The worker goes on meanwhile under another thread, of which it
+    /// [needs one](socktree_kernel::NodeBuilder::spare_threads); a signal to end ends the wait.
     pub fn connect(endpoint: impl Into<Endpoint>) -> Self {
         Self::new(endpoint.into(), Style::Wait)
     }
@@ -174,28 +179,36 @@ impl<R> TcpConnection<R> {
             connecting: true,
         };
         let deadline = ctx.now().checked_add(self.timeout);
-        let (tell, told) = mpsc::sync_channel(1);
-        let waits = self.style == Style::Wait;
-        let attempt = Attempt {
+        let (endpoint, tls) = (self.endpoint.clone(), self.tls);
+        let attempt = |tell| Attempt {
             birth,
-            endpoint: self.endpoint.clone(),
+            endpoint,
             deadline,
-            tls: self.tls,
-            tell: waits.then_some(tell),
+            tls,
+            tell,
         };
-        if !waits {
-            handle.connect(attempt)?;
+        if self.style == Style::Event {
+            handle.connect(attempt(None))?;
             return Ok(conn);
         }
-        handle.connect(attempt)?;
-        match ctx.blocking(|| told.recv()) {
+        let patience = self.timeout.saturating_add(PATIENCE);
+        let mut asked = Ok(());
+        let outcome = ctx.wait_for_reply(patience, |tell| {
+            asked = handle.connect(attempt(Some(tell)));
+        });
+        asked?;
+        match outcome {
             Ok(Ok(())) => Ok(conn),
             Ok(Err(reason)) => Err(ConnectError::Failed {
                 endpoint: self.endpoint,
                 reason,
             }),
             // The node stops, and the driver has gone with the attempt.
-            Err(_) => Err(ConnectError::Spawn(SpawnError::Stopping)),
+            Err(CallError::NoReply) => Err(ConnectError::Spawn(SpawnError::Stopping)),
+            Err(error) => {
+                conn.reset();
+                Err(ConnectError::NotAwaited(error))
+            }
         }
     }
 }
@@ -250,6 +263,10 @@ pub enum ConnectError {
     Tls(CertError),
     /// The process is ending.
     Spawn(SpawnError),
+    /// The outcome could not be waited for, and the attempt was given up: no thread is left to go on
+    /// with the worker meanwhile ([`CallError::NoThread`]; [`open`](TcpConnection::open) needs none),
+    /// or the process was told to end ([`CallError::Ending`]).
+    NotAwaited(CallError),
     /// The node was made without TCP.
     NoDriver(NoDriver),
 }
@@ -269,6 +286,7 @@ impl fmt::Display for ConnectError {
             }
             Self::Tls(error) => error.fmt(f),
             Self::Spawn(error) => error.fmt(f),
+            Self::NotAwaited(error) => write!(f, "cannot wait for the connection: {error}"),
             Self::NoDriver(error) => error.fmt(f),
         }
     }
@@ -281,6 +299,7 @@ impl Error for ConnectError {
             Self::Failed { .. } | Self::NoOwner | Self::Forwarder(_) => None,
             Self::Tls(error) => error.source(),
             Self::Spawn(error) => error.source(),
+            Self::NotAwaited(error) => error.source(),
             Self::NoDriver(error) => error.source(),
         }
     }

@@ -82,7 +82,6 @@ impl<A: Actor> Ctx<'_, A> {
         timeout: Duration,
         send: impl FnOnce(T) -> Result<(), SendError<M>>,
     ) -> Result<R, CallError> {
-        let process = self.process;
         let (reply, waiting) = Waiting::new(self.now().checked_add(timeout));
         send(make(reply)).map_err(|refused| CallError::from(&refused))?;
         // Only a callee on another worker can be as fast.
@@ -91,10 +90,19 @@ impl<A: Actor> Ctx<'_, A> {
         {
             turn.hand_over();
         }
+        self.wait(&waiting, timeout)
+    }
+
+    fn wait<R: Send + 'static>(
+        &self,
+        waiting: &Arc<Waiting<R>>,
+        timeout: Duration,
+    ) -> Result<R, CallError> {
+        let process = self.process;
         let must_end = || process.must_end(*self.trap_exit);
         process
             .core_ref()
-            .interrupt_by_signals(Some(Arc::clone(&waiting) as _));
+            .interrupt_by_signals(Some(Arc::clone(waiting) as _));
         // A signal that came before has interrupted nothing.
         let answer = if must_end() && !waiting.is_answered() {
             waiting.close();
@@ -104,6 +112,51 @@ impl<A: Actor> Ctx<'_, A> {
         };
         process.core_ref().interrupt_by_signals(None);
         answer
+    }
+
+    /// Waits for a reply that something other than a process gives: a thread, or a
+    /// [driver](crate::Driver), which may be this worker's. The worker goes on meanwhile under another
+    /// thread. What `ask` does with the [`Reply`] must lead to an answer; dropping it is one.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::NoThread`] at once, and nothing was asked, if no thread is left to go on with the
+    /// worker; [`CallError::Ending`] if this process is told to end meanwhile, by a signal that it does
+    /// not trap; [`CallError::NoReply`] if the reply is dropped; [`CallError::Timeout`] at last.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::{thread, time::Duration};
+    /// # use socktree_kernel::{Actor, Ctx, Flow, NodeBuilder};
+    /// struct Sum;
+    /// impl Actor for Sum {
+    ///     type Msg = ();
+    ///     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+    ///         let sum = ctx.wait_for_reply(Duration::from_secs(10), |reply| {
+    ///             thread::spawn(move || reply.send((1..=1_000_000_u64).sum::<u64>()));
+    ///         })?;
+    ///         assert_eq!(sum, 500_000_500_000);
+    ///         Ok(())
+    ///     }
+    /// #   fn handle(&mut self, _: &mut Ctx<'_, Self>, _: socktree_kernel::Source, (): ()) -> Flow { Ok(()) }
+    /// }
+    /// # let node = NodeBuilder::new("doc@localhost").start()?;
+    /// # node.spawn(Sum)?;
+    /// # node.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_for_reply<R: Send + 'static>(
+        &mut self,
+        timeout: Duration,
+        ask: impl FnOnce(Reply<R>),
+    ) -> Result<R, CallError> {
+        if !self.may_wait() {
+            return Err(CallError::NoThread);
+        }
+        let (reply, waiting) = Waiting::new(self.now().checked_add(timeout));
+        ask(reply);
+        self.wait(&waiting, timeout)
     }
 
     /// Sends a message that asks for an answer, which comes as a message to this process.

@@ -3,10 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
-use socktree_kernel::{Alias, MetaLife};
+use socktree_kernel::{Alias, MetaLife, Reply};
 use socktree_reactor::{Os, Token};
 use socktree_tls::ClientTls;
 
@@ -56,5 +55,5 @@ pub(crate) struct Attempt {
     pub(crate) deadline: Option<Instant>,
     pub(crate) tls: Option<ClientTls>,
     /// Whoever waits for the outcome; without one the owner gets an event.
-    pub(crate) tell: Option<SyncSender<Result<(), DisconnectReason>>>,
+    pub(crate) tell: Option<Reply<Result<(), DisconnectReason>>>,
 }

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
+use socktree_kernel::Reply;
 use socktree_reactor::{Os, RegisterError, SourceMut, Token};
 use socktree_tls::{ClientTls, TlsError};
 
@@ -20,15 +20,12 @@ pub(crate) struct Connecting {
     deadline: Option<Instant>,
     /// What speaks TLS, and with whom.
     tls: Option<(ClientTls, Box<str>)>,
-    tell: Option<SyncSender<Result<(), DisconnectReason>>>,
+    tell: Option<Reply<Result<(), DisconnectReason>>>,
 }
 
 impl Connecting {
     /// One that has nothing left to try.
-    fn over(
-        connection: Connection,
-        tell: Option<SyncSender<Result<(), DisconnectReason>>>,
-    ) -> Self {
+    fn over(connection: Connection, tell: Option<Reply<Result<(), DisconnectReason>>>) -> Self {
         Self {
             connection,
             left: Vec::new(),

@@ -7,10 +7,10 @@
 //! the socket announces it.
 
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
+use socktree_kernel::Reply;
 use socktree_reactor::{Os, ReadOutcome, SourceIo, WriteOutcome};
 use socktree_tls::{PeerEnd, TlsError, TlsSession};
 
@@ -48,7 +48,7 @@ pub(crate) struct Asked {
     /// When it has to be established.
     pub(crate) by: Option<Instant>,
     /// Who waits for that; without one the owner gets an event.
-    pub(crate) tell: Option<SyncSender<Result<(), DisconnectReason>>>,
+    pub(crate) tell: Option<Reply<Result<(), DisconnectReason>>>,
 }
 
 impl Secure {
