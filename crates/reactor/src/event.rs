@@ -43,7 +43,8 @@ pub enum Event<O: Os, C> {
     Readable(Token),
     /// There may be room again, after a write that did not take everything.
     Writable(Token),
-    /// A source whose reading is paused is over in both directions. Given at most once.
+    /// A source whose reading is paused is over in both directions. Given once, and once more if the end
+    /// of the stream is read after that.
     ///
     /// What it had received can still be read. Without this event an owner that does not
     /// read would learn about a reset peer only by writing.

@@ -134,7 +134,11 @@ impl<O: Os, C> SourceIo<'_, O, C> {
             // After its end a stream has nothing more to say until an event says otherwise:
             // with an open write side it may live on for hours.
             Ok(0) => {
-                self.socket.flags.clear(Flags::READABLE);
+                // A hangup that came before was told to somebody who could not know of the end yet,
+                // and may have taken it for something that reading would show.
+                self.socket
+                    .flags
+                    .clear(Flags::READABLE | Flags::TOLD_HANGUP);
                 Ok(ReadOutcome::Eof)
             }
             Ok(n) => {

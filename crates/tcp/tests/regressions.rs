@@ -188,6 +188,34 @@ fn a_half_open_connection_notices_a_reset() {
     node.stop().expect("outside");
 }
 
+/// So did one whose peer had gone while its owner did not read: the hangup was told before the end of
+/// the stream was known, and not again.
+#[test]
+fn a_half_open_connection_notices_a_reset_that_came_during_a_pause() {
+    let (tell, conns) = channel();
+    let (node, addr, ends) = serve(bind().half_open(true), move |event| {
+        if let TcpEvent::Connect { conn } = event {
+            conn.pause();
+            conn.write("unread, so that the close below is a reset");
+            tell.send(conn.clone()).expect("the test waits");
+        }
+    });
+    let gone = connect(addr);
+    gone.peek(&mut [0; 1]).expect("the answer is there");
+    (&gone).write_all(b"still to be read").expect("sent");
+    gone.shutdown(Shutdown::Write).expect("ended");
+    drop(gone);
+    // By the time that another is answered, the loop has seen what came before it.
+    let other = connect(addr);
+    other.peek(&mut [0; 1]).expect("the answer is there");
+    conns.recv().expect("the first").resume();
+    let reason = ends
+        .recv_timeout(Duration::from_secs(30))
+        .expect("told of the reset");
+    assert!(matches!(reason, DisconnectReason::Reset), "{reason}");
+    node.stop().expect("outside");
+}
+
 /// Closing an attempt to connect did nothing before its timeout.
 #[test]
 fn closing_an_attempt_ends_it() {

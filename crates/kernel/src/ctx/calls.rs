@@ -128,10 +128,10 @@ impl<A: Actor> Ctx<'_, A> {
     ///
     /// ```
     /// # use std::{thread, time::Duration};
-    /// # use socktree_kernel::{Actor, Ctx, Flow, NodeBuilder};
+    /// # use socktree_kernel::{Actor, Ctx, Flow, NoMessages, NodeBuilder, Source};
     /// struct Sum;
     /// impl Actor for Sum {
-    ///     type Msg = ();
+    ///     type Msg = NoMessages;
     ///     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
     ///         let sum = ctx.wait_for_reply(Duration::from_secs(10), |reply| {
     ///             thread::spawn(move || reply.send((1..=1_000_000_u64).sum::<u64>()));
@@ -139,7 +139,9 @@ impl<A: Actor> Ctx<'_, A> {
     ///         assert_eq!(sum, 500_000_500_000);
     ///         Ok(())
     ///     }
-    /// #   fn handle(&mut self, _: &mut Ctx<'_, Self>, _: socktree_kernel::Source, (): ()) -> Flow { Ok(()) }
+    /// #   fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, never: NoMessages) -> Flow {
+    /// #       match never {}
+    /// #   }
     /// }
     /// # let node = NodeBuilder::new("doc@localhost").start()?;
     /// # node.spawn(Sum)?;
