@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use socktree::{Conn, LengthPrefix, TcpEvent, TryWriteError, WriteMarks, Written};
+use socktree::{Conn, LengthPrefix, TcpConnection, TcpEvent, TryWriteError, WriteMarks, Written};
 use socktree_tests::{
     Ask, DEADLINE, Probe, Process, Random, Served, connect, connect_small, read_to_end, receive,
     until,
@@ -311,6 +311,51 @@ fn large_messages_to_a_slow_reader_all_come_back() {
         drop(stream);
         served.finish();
     }
+}
+
+/// A client that writes until it is throttled, and a server that answers more than it is asked: each had
+/// too much to write to read anything, until both gave up.
+#[test]
+fn a_client_that_asks_for_more_than_it_sends_is_answered() {
+    const ASKED: usize = 6 << 20;
+    let (server, server_watch) = Probe::new();
+    let server = server.on(|_, event| {
+        if let TcpEvent::Data { conn, data } = event {
+            conn.write([&data[..], &data[..], &data[..], &data[..]].concat());
+        }
+        Ok(())
+    });
+    let served = Served::start(Served::any(), (server, server_watch));
+    let (client, watch) = Probe::new();
+    let mut left = ASKED;
+    let client = client.on(move |_, event| {
+        if let TcpEvent::Connect { conn } | TcpEvent::Writable { conn } = event {
+            while left > 0 {
+                let piece = left.min(64 << 10);
+                left -= piece;
+                if conn.write(vec![7; piece]) == Written::Throttled {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    });
+    let client = served.node.spawn(client).expect("a client");
+    let to = TcpConnection::open(served.addr());
+    let conn = client.ask(|ctx| ctx.spawn_meta(to)).expect("told later");
+    let mut came = 0;
+    while came < 4 * ASKED {
+        match watch.next() {
+            TcpEvent::Data { data, .. } => came += data.len(),
+            TcpEvent::Disconnect { reason, .. } => panic!("after {came} bytes: {reason}"),
+            _ => {}
+        }
+    }
+    assert_eq!(came, 4 * ASKED);
+    conn.close();
+    watch.disconnect();
+    served.watch.disconnect();
+    served.stop();
 }
 
 /// F10: a handler that blocks delays no other owner, also on one worker. The other

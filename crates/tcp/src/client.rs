@@ -82,7 +82,10 @@ impl TcpConnection {
     fn new(endpoint: Endpoint, style: Style) -> Self {
         Self {
             endpoint,
-            options: ConnectionOptions::default(),
+            options: ConnectionOptions {
+                read_while_throttled: true,
+                ..ConnectionOptions::default()
+            },
             timeout: CONNECT_TIMEOUT,
             style,
             owner: None,

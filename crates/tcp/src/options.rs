@@ -193,8 +193,11 @@ macro_rules! connection_options {
             self
         }
 
-        /// Whether the socket is read while more than the high mark waits to be written. Off by
-        /// default, so that a service that answers what it reads regulates itself.
+        /// Whether the socket is read while more than the high mark waits to be written, and messages
+        /// are delivered whose answer may have no room. Off by default for what a server accepts, so
+        /// that a service that answers what it reads regulates itself. On for outgoing connections:
+        /// who asks has to take answers while it has more to ask, or both ends would wait for each
+        /// other.
         #[must_use]
         pub fn read_while_throttled(mut self, on: bool) -> Self {
             self.options.read_while_throttled = on;
