@@ -10,7 +10,7 @@ use socktree::{
     Actor, Ctx, DisconnectReason, Flow, Framing, Overflow, Source, SpawnOptions, TcpEvent,
     TcpServer,
 };
-use socktree_tests::{DEADLINE, Probe, Served, Watch, connect, read_to_end};
+use socktree_tests::{DEADLINE, Probe, Served, Watch, connect, read_to_end, reset, until};
 
 /// A server whose owner takes few messages and, with the first, waits to be let go.
 fn gated(server: impl FnOnce(TcpServer) -> TcpServer) -> (Served, Watch, Sender<()>) {
@@ -147,5 +147,51 @@ fn a_slow_owner_keeps_its_connection() {
         handled.len()
     );
     assert_eq!(handled, numbers(30));
+    served.finish();
+}
+
+/// An owner that is stuck, with a mailbox that takes everything: what it has not handled is bounded by
+/// its credit. A peer that has gone waits for no answer, so its connection does not stay.
+#[test]
+fn a_stuck_owner_does_not_keep_connections_whose_peers_have_gone() {
+    let (gate, gated) = mpsc::channel::<()>();
+    let (probe, hears) = Probe::new();
+    let mut open = false;
+    let probe = probe.on(move |_, event| {
+        if matches!(event, TcpEvent::Data { .. }) && !open {
+            gated.recv_timeout(DEADLINE).expect("the test lets it go");
+            open = true;
+        }
+        Ok(())
+    });
+    let server = Served::any().read_credit(1000);
+    let server = server.owner_stall(Duration::from_millis(200));
+    let served = Served::start_on(Served::node(1), server, (probe, hears));
+    let streams: Vec<_> = (0..10).map(|_| connect(served.addr())).collect();
+    for mut stream in &streams {
+        stream.write_all(&[7; 200_000]).unwrap();
+    }
+    let there = connect(served.addr());
+    until("all connections", || {
+        (served.server.connections() == 11).then_some(())
+    });
+    streams.into_iter().for_each(reset);
+    until("those that have gone are over", || {
+        (served.server.connections() == 1).then_some(())
+    });
+    gate.send(()).unwrap();
+    let full = |event: &TcpEvent| {
+        matches!(
+            event,
+            TcpEvent::Disconnect {
+                reason: DisconnectReason::MailboxFull,
+                ..
+            }
+        )
+    };
+    for _ in 0..10 {
+        until("an end", || Some(served.watch.next()).filter(full));
+    }
+    drop(there);
     served.finish();
 }

@@ -128,7 +128,8 @@ pub enum DisconnectReason {
     /// [`linger`](crate::TcpServer::linger): the rest is lost.
     LingerTimeout,
     /// The owner's mailbox was full for the whole
-    /// [`owner_stall`](crate::TcpServer::owner_stall), or at all, by option.
+    /// [`owner_stall`](crate::TcpServer::owner_stall), or at all, by option. Or the peer had gone, and
+    /// the owner handled nothing of what was left for so long.
     MailboxFull,
     /// The process that owned it has ended.
     OwnerDown,

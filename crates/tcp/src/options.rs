@@ -171,7 +171,14 @@ macro_rules! connection_options {
         }
 
         /// How long the owner's mailbox may be full before the connection ends with
-        /// [`MailboxFull`](crate::DisconnectReason::MailboxFull). 30 seconds by default.
+        /// [`MailboxFull`](crate::DisconnectReason::MailboxFull). 30 seconds by default;
+        /// [`Duration::MAX`](std::time::Duration::MAX) is for ever.
+        ///
+        /// A mailbox is full only if it [has a bound](socktree_kernel::SpawnOptions::mailbox), and by
+        /// default none has: then an owner that does not get on stops reading by its
+        /// [credit](Self::read_credit) alone, and its connections stay, because their peers may still
+        /// want their answers. Once a peer has gone in both directions this limit is for such an owner
+        /// too, anew with each message that it handles.
         #[must_use]
         pub fn owner_stall(mut self, at_most: std::time::Duration) -> Self {
             self.options.owner_stall = at_most;

@@ -120,6 +120,9 @@ impl Hold {
     const DONE: u8 = 1 << 4;
     /// An answer to the next message might find no room behind those to the messages before it.
     const ANSWERS: u8 = 1 << 5;
+
+    /// The owner has to do something before reading goes on.
+    const STUCK: u8 = Self::CREDIT | Self::MAILBOX | Self::ANSWERS;
 }
 
 /// How far the connection has come.
@@ -144,7 +147,8 @@ struct Pressure {
     write_stall: Option<Instant>,
     /// The message that comes next, and has to wait: for room in the owner's mailbox, or in the queue.
     refused: Option<Bytes>,
-    /// Since when it is full, as the time to give up.
+    /// Since when the owner keeps us waiting, as the time to give up: while its mailbox is full, or the
+    /// peer has gone.
     owner_stall: Option<Instant>,
     /// When a closing connection is cut off.
     linger: Option<Instant>,
@@ -182,6 +186,8 @@ pub(crate) struct Connection {
     eof: bool,
     /// The owner of a half-open connection has been told so.
     eof_told: bool,
+    /// The peer has gone in both directions, and may have left something to be read.
+    gone: bool,
     /// Ours has been ended.
     fin_sent: bool,
     /// Ours is to be ended once the queue is empty.
@@ -213,6 +219,7 @@ impl Connection {
             },
             eof: false,
             eof_told: false,
+            gone: false,
             fin_sent: false,
             fin_wanted: false,
             backlog: false,

@@ -220,6 +220,9 @@ impl Connection {
             };
             return self.write_failed(io, reason);
         }
+        // There may be more to read, but nobody waits at the other end.
+        self.gone = true;
+        self.bound_stuck(io);
         Fate::Lives
     }
 

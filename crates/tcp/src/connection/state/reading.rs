@@ -195,6 +195,9 @@ impl Connection {
                 self.in_use = self.in_use.saturating_add(amount);
                 if self.in_use >= self.options().read_credit {
                     self.hold_reads(io, Hold::CREDIT);
+                    if self.gone {
+                        self.bound_stuck(io);
+                    }
                 }
                 Fate::Lives
             }
@@ -285,6 +288,9 @@ impl Connection {
         let fate = self.work_off(io);
         if self.hold & Hold::MAILBOX == 0 {
             self.pressure().owner_stall = None;
+            if self.gone {
+                self.bound_stuck(io);
+            }
             self.rearm(io);
             self.drop_pressure();
         }
@@ -312,7 +318,23 @@ impl Connection {
                 return fate;
             }
         }
-        self.answers_go(io)
+        let fate = self.answers_go(io);
+        if self.gone {
+            self.bound_stuck(io);
+        }
+        fate
+    }
+
+    /// What a peer has left that has gone waits for an owner that goes on, and not for one that is
+    /// stuck: nobody else would ever end the connection. An owner that is slow and goes on has its time
+    /// anew with each message.
+    pub(super) fn bound_stuck<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) {
+        let stuck = self.hold & Hold::STUCK != 0 && self.phase == Phase::Open;
+        let at_most = self.options().owner_stall;
+        let until = self.shared.group().scope.now().checked_add(at_most);
+        self.pressure().owner_stall = until.filter(|_| stuck);
+        self.rearm(io);
+        self.drop_pressure();
     }
 
     /// Whether the end of the peer's direction may end the connection: then it has to be looked
