@@ -66,6 +66,8 @@ pub(crate) struct TcpDriver<O: Os> {
     touched: Vec<Token>,
     /// Those of them that are still to be looked at now.
     flushing: Vec<Token>,
+    /// Those that have waited for credit which is there now.
+    credited: Vec<Token>,
     /// The connection that something is being done with: found there later, it was left in the
     /// middle by a panic.
     stepping: Option<Token>,
@@ -108,6 +110,7 @@ impl<O: Os> TcpDriver<O> {
             },
             touched: Vec::with_capacity(EVENTS_PER_TURN),
             flushing: Vec::new(),
+            credited: Vec::new(),
             stepping: None,
             in_turn: false,
             continued: false,
@@ -355,22 +358,21 @@ impl<O: Os> TcpDriver<O> {
         });
     }
 
-    /// Credit that a connection has waited for is there.
-    #[inline(never)]
-    fn credit_back(&mut self, token: Token) {
-        let Some(SourceMut {
-            data: Owned::Connection(connection),
-            mut io,
-        }) = self.reactor.source(token)
-        else {
-            return;
-        };
-        let fate = connection.credit_back(&mut io);
-        if connection.awaits_answers() {
-            touch(&mut self.touched, token, connection);
+    /// Credit that connections have waited for is there.
+    #[inline]
+    fn credit_back(&mut self) {
+        while let Some(token) = self.credited.pop() {
+            self.credit_back_to(token);
         }
-        if !matches!(fate, Fate::Lives) {
-            self.apply(token, fate);
+    }
+
+    #[inline(never)]
+    fn credit_back_to(&mut self, token: Token) {
+        self.with(token, |connection, io| connection.credit_back(io));
+        if let Some(Owned::Connection(connection)) = self.reactor.data_mut(token)
+            && connection.awaits_answers()
+        {
+            touch(&mut self.touched, token, connection);
         }
     }
 
@@ -485,13 +487,16 @@ impl<O: Os> Driver for TcpDriver<O> {
             if let Some(Owned::Connection(connection)) = self.reactor.data_mut(token)
                 && connection.handled(receipt.amount)
             {
-                self.credit_back(token);
+                self.credited.push(token);
             }
         }
+        // Not before all are counted: it may end a connection, and drop a user's bytes.
+        self.credit_back();
     }
 
     fn flush(&mut self) {
         self.recover();
+        self.credit_back();
         // What is touched while this runs belongs to the next flush; what a panic has left of the
         // last one, to this.
         if self.flushing.is_empty() {
