@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use socktree_buffer::ReadBuffer;
+use socktree_buffer::{COPY_BELOW, ReadBuffer};
 use socktree_codec::FrameError;
 use socktree_kernel::{Receipt, SendError};
 use socktree_reactor::{Os, ReadOutcome, SourceIo};
@@ -17,6 +17,11 @@ use crate::options::{MESSAGE_OVERHEAD, Overflow};
 /// How much a closed connection reads and throws away, so that its last answer is not lost to the
 /// reset that unread bytes would cause. The time for it is bounded as well.
 const DISCARD_AT_MOST: usize = 16 << 20;
+
+/// An owner with no more than this before it keeps up with its connection: a few messages of ordinary
+/// size. What it is given may share chunks of memory with messages of others; a dozen of those, of 64
+/// KiB, is the most that a connection can have kept alive in that way.
+const KEEPS_UP: u32 = 8 * 1024;
 
 /// Why no message is delivered although one may be there.
 const NO_MESSAGES: u8 = Hold::CREDIT | Hold::MAILBOX | Hold::OWNER | Hold::ANSWERS;
@@ -57,12 +62,23 @@ impl Connection {
             return self.discard(n);
         }
         if self.decoder.is_none() {
-            let data = buffer.take_all();
+            let data = if self.owner_lags() && n < COPY_BELOW {
+                own_copy(buffer.as_ref())
+            } else {
+                buffer.take_all()
+            };
             return self.deliver(io, data);
         }
         // A framer may be the user's: what it breaks is this connection alone.
         catch_unwind(AssertUnwindSafe(|| self.take_in(io, buffer)))
             .unwrap_or_else(|_| Fate::ends(DisconnectReason::FramerPanicked))
+    }
+
+    /// Whether the owner has not come yet to what was read before: then what is read now will wait as
+    /// well, while others are served whose messages would share its memory.
+    #[inline(always)]
+    fn owner_lags(&self) -> bool {
+        self.in_use > KEEPS_UP
     }
 
     /// Nothing more will come from the peer.
@@ -103,6 +119,7 @@ impl Connection {
             return Fate::Lives;
         };
         let mut fate = Fate::Lives;
+        let lags = self.owner_lags();
         let mut feed = decoder.feed(buffer);
         loop {
             if !self.may_deliver(io) {
@@ -112,6 +129,9 @@ impl Connection {
             let data = match feed.next_frame() {
                 Ok(None) => break,
                 Ok(Some(frame)) => match frame.range() {
+                    Some(range) if lags && range.len() < COPY_BELOW => {
+                        own_copy(&feed.input_mut().as_ref()[range])
+                    }
                     Some(range) => feed.input_mut().take(range),
                     None => frame.copied([]),
                 },
@@ -381,4 +401,10 @@ impl Connection {
             io.resume_read();
         }
     }
+}
+
+/// A message that keeps nothing but itself alive.
+#[cold]
+fn own_copy(message: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(message)
 }
