@@ -227,8 +227,8 @@ impl Shared {
     /// Whether the hard mark would be passed by more than one message.
     ///
     /// What the owner writes in the turn in which it was read is exempt as long as the system has
-    /// refused nothing: it was never offered, so it says nothing about the peer, and its amount is
-    /// bounded by what was read.
+    /// refused nothing: it was never offered, so it says nothing about the peer. How much that is the
+    /// owner alone decides; it is told to hold back like everyone else.
     #[inline]
     fn is_too_much(&self, waiting: usize, len: usize) -> bool {
         let marks = &self.group.options.marks;
