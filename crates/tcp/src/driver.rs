@@ -150,6 +150,8 @@ impl<O: Os> TcpDriver<O> {
     fn recover(&mut self) {
         if let Some(token) = self.stepping.take() {
             self.apply(token, Fate::resets(DisconnectReason::Aborted));
+            // And those to whom that was to be done next.
+            self.credit_back();
         }
     }
 
@@ -496,7 +498,6 @@ impl<O: Os> Driver for TcpDriver<O> {
 
     fn flush(&mut self) {
         self.recover();
-        self.credit_back();
         // What is touched while this runs belongs to the next flush; what a panic has left of the
         // last one, to this.
         if self.flushing.is_empty() {

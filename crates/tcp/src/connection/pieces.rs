@@ -29,9 +29,9 @@ struct Behind {
     tail: BytesMut,
 }
 
-/// What was copied and is needed no more: two pieces at most. They may be a user's, whose drop can do
-/// anything, so it has to happen where no lock is held.
-pub(super) type Spent = (Option<Bytes>, Option<Bytes>);
+/// What was copied and is needed no more: the piece and, before it, perhaps the first. They may be a
+/// user's, whose drop can do anything, so it has to happen where no lock is held.
+pub(super) type Spent = Option<(Bytes, Option<Bytes>)>;
 
 /// All of it, in order.
 pub(crate) enum Taken {
@@ -46,7 +46,7 @@ impl Pieces {
     pub(super) fn push(&mut self, bytes: Bytes) -> Spent {
         if self.is_empty() && !bytes.is_empty() {
             self.first = Some(bytes);
-            (None, None)
+            None
         } else {
             self.push_behind(bytes)
         }
@@ -55,15 +55,16 @@ impl Pieces {
     #[inline(never)]
     fn push_behind(&mut self, bytes: Bytes) -> Spent {
         if bytes.is_empty() {
-            return (None, Some(bytes));
+            return Some((bytes, None));
         }
         if bytes.len() <= JOIN_BELOW {
-            return (self.join(&[&bytes]), Some(bytes));
+            let first = self.join(&[&bytes]);
+            return Some((bytes, first));
         }
         let behind = self.behind.get_or_insert_default();
         behind.end_tail();
         behind.large.push_back(bytes);
-        (None, None)
+        None
     }
 
     /// Pushes one message in its framing.
@@ -85,14 +86,15 @@ impl Pieces {
             return before;
         }
         if !self.is_empty() {
-            return (self.join(&[header, &payload, trailer]), Some(payload));
+            let first = self.join(&[header, &payload, trailer]);
+            return Some((payload, first));
         }
         let mut message = BytesMut::with_capacity(len);
         message.extend_from_slice(header);
         message.extend_from_slice(&payload);
         message.extend_from_slice(trailer);
         self.first = Some(message.freeze());
-        (None, Some(payload))
+        Some((payload, None))
     }
 
     /// Copies something small behind what is there. A small first piece goes along, so that all of it
@@ -257,7 +259,7 @@ mod tests {
     fn one_piece_is_not_copied() {
         let mut pieces = Pieces::default();
         let piece = Bytes::from_static(b"as it is");
-        assert_eq!(pieces.push(piece.clone()), (None, None));
+        assert_eq!(pieces.push(piece.clone()), None);
         assert!(matches!(pieces.take(), Taken::One(one) if one.as_ptr() == piece.as_ptr()));
     }
 }

@@ -220,8 +220,10 @@ impl Shared {
             self.announce(queue);
             return Written::Ended;
         }
-        let _spent = push(&mut queue);
-        self.took(queue, waiting, len)
+        let spent = push(&mut queue);
+        let written = self.took(queue, waiting, len);
+        drop(spent);
+        written
     }
 
     /// Whether the hard mark would be passed by more than one message.
@@ -251,8 +253,10 @@ impl Shared {
             self.announce(queue);
             return Err(TryWriteError::Full(bytes));
         }
-        let _spent = queue.pieces.push(bytes);
-        Ok(self.took(queue, waiting, len))
+        let spent = queue.pieces.push(bytes);
+        let written = self.took(queue, waiting, len);
+        drop(spent);
+        Ok(written)
     }
 
     #[inline(always)]

@@ -62,21 +62,36 @@ impl Connection {
             return self.discard(n);
         }
         if self.decoder.is_none() {
-            let data = if self.owner_lags() && n < COPY_BELOW {
-                own_copy(buffer.as_ref())
-            } else {
-                buffer.take_all()
-            };
-            return self.deliver(io, data);
+            // The usual case: the owner keeps up, and so does the peer.
+            if self.in_use == 0 && self.pressure.is_none() {
+                let data = buffer.take_all();
+                return self.hand_on(io, data);
+            }
+            return self.received_behind(io, buffer, n);
         }
         // A framer may be the user's: what it breaks is this connection alone.
         catch_unwind(AssertUnwindSafe(|| self.take_in(io, buffer)))
             .unwrap_or_else(|_| Fate::ends(DisconnectReason::FramerPanicked))
     }
 
+    /// The same where something is before them, or waits to be written.
+    #[inline(never)]
+    fn received_behind<O: Os, C>(
+        &mut self,
+        io: &mut SourceIo<'_, O, C>,
+        buffer: &mut ReadBuffer,
+        n: usize,
+    ) -> Fate {
+        let data = if self.owner_lags() && n < COPY_BELOW {
+            own_copy(buffer.as_ref())
+        } else {
+            buffer.take_all()
+        };
+        self.deliver_behind(io, data)
+    }
+
     /// Whether the owner has not come yet to what was read before: then what is read now will wait as
     /// well, while others are served whose messages would share its memory.
-    #[inline(always)]
     fn owner_lags(&self) -> bool {
         self.in_use > KEEPS_UP
     }
@@ -156,7 +171,7 @@ impl Connection {
             return Fate::Lives;
         }
         if let Some(data) = self.pressure.as_mut().and_then(|p| p.refused.take()) {
-            let fate = self.deliver(io, data);
+            let fate = self.deliver_behind(io, data);
             if !matches!(fate, Fate::Lives) {
                 return fate;
             }
@@ -177,7 +192,7 @@ impl Connection {
                 return Fate::ends(DisconnectReason::FramerPanicked);
             };
             match next {
-                Ok(Some(data)) => match self.deliver(io, data) {
+                Ok(Some(data)) => match self.deliver_behind(io, data) {
                     Fate::Lives => {}
                     fate => return fate,
                 },
@@ -195,11 +210,25 @@ impl Connection {
     /// Delivers one message, and holds reading when credit or mailbox are used up.
     #[inline(always)]
     pub(super) fn deliver<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, data: Bytes) -> Fate {
-        if self.answers_may_pile_up(data.len()) && !self.has_room_for_answer(data.len()) {
-            self.hold_reads(io, Hold::ANSWERS);
-            self.pressure().refused = Some(data);
-            return Fate::Lives;
+        if self.answers_may_pile_up(data.len()) {
+            return self.deliver_behind(io, data);
         }
+        self.hand_on(io, data)
+    }
+
+    /// Delivers one message behind others whose answers may not have left, if there is room for its own.
+    #[inline(never)]
+    fn deliver_behind<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, data: Bytes) -> Fate {
+        if self.has_room_for_answer(data.len()) {
+            return self.hand_on(io, data);
+        }
+        self.hold_reads(io, Hold::ANSWERS);
+        self.pressure().refused = Some(data);
+        Fate::Lives
+    }
+
+    #[inline(always)]
+    fn hand_on<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>, data: Bytes) -> Fate {
         let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
         let amount = len.saturating_add(MESSAGE_OVERHEAD);
         let receipt = Receipt {
@@ -235,9 +264,7 @@ impl Connection {
     /// look.
     #[inline(always)]
     fn answers_may_pile_up(&self, len: usize) -> bool {
-        self.pressure.is_some()
-            || self.backlog
-            || self.unhandled() + len > self.options().marks.hard
+        self.pressure.is_some() || self.unhandled() + len > self.options().marks.hard
     }
 
     /// Whether an owner that answers each message with as many bytes stays below the hard mark, once it
@@ -245,7 +272,6 @@ impl Connection {
     ///
     /// A message that would not have room has to wait. So a service that echoes is never ended for what
     /// it was sent, whatever the sizes and however slowly the peer takes them back.
-    #[cold]
     fn has_room_for_answer(&self, len: usize) -> bool {
         let options = self.options();
         let before = self.shared.queued().saturating_add(self.unhandled());
