@@ -84,10 +84,7 @@ impl Actor for Root {
                 .collect();
             let none = Supervisor::one_for_one();
             let supervisor = names.iter().fold(none, |s, name| s.child(name, || Echo));
-            ctx.spawn_with(
-                supervisor,
-                socktree::SpawnOptions::new().link_parent().link_child(),
-            )?;
+            ctx.spawn_link(supervisor)?;
             ctx.spawn_meta(server.workers(names))?
         };
         println!("listening on {}", server.local_addr());

@@ -253,6 +253,9 @@ impl<'a, A: Actor> Ctx<'a, A> {
 
     /// Starts a process and waits for its `init`, which runs on the calling thread.
     ///
+    /// The new process is not linked: it goes on when this one ends, until it ends by itself or the
+    /// node stops. With [`spawn_link`](Self::spawn_link) both end together.
+    ///
     /// # Errors
     ///
     /// [`SpawnError::Init`] with the reason if `init` failed. By then its meta-processes have
@@ -260,6 +263,49 @@ impl<'a, A: Actor> Ctx<'a, A> {
     /// [spare thread](crate::NodeBuilder::spare_threads) is left to run them, that is not waited for.
     pub fn spawn<B: Actor>(&mut self, actor: B) -> Result<Address<B::Msg>, SpawnError> {
         self.spawn_with(actor, SpawnOptions::new())
+    }
+
+    /// Starts a process that ends when this one does, and the other way round.
+    ///
+    /// As Erlang's `spawn_link`, but for two things: the end of either ends the other whatever its
+    /// reason, [`Reason::Normal`] included, and the new process cannot trap that of its parent.
+    /// This one hears of its child's end in [`Actor::exit`] if it [traps exits](Self::trap_exit).
+    /// [`SpawnOptions::link_parent`] and [`SpawnOptions::link_child`] link one way only.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn). This process goes on then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use socktree_kernel::{Actor, Ctx, Flow, NoMessages, NodeBuilder, Source, Supervisor};
+    /// # struct Worker;
+    /// # impl Actor for Worker {
+    /// #     type Msg = NoMessages;
+    /// #   fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, never: NoMessages) -> Flow {
+    /// #       match never {}
+    /// #   }
+    /// # }
+    /// struct Service;
+    /// impl Actor for Service {
+    ///     type Msg = NoMessages;
+    ///     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+    ///         // Gives up if its workers fail too often, and takes them along when it ends.
+    ///         ctx.spawn_link(Supervisor::one_for_one().child("worker", || Worker))?;
+    ///         Ok(())
+    ///     }
+    /// #   fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, never: NoMessages) -> Flow {
+    /// #       match never {}
+    /// #   }
+    /// }
+    /// # let node = NodeBuilder::new("doc@localhost").start()?;
+    /// # node.spawn(Service)?;
+    /// # node.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spawn_link<B: Actor>(&mut self, actor: B) -> Result<Address<B::Msg>, SpawnError> {
+        self.spawn_with(actor, SpawnOptions::new().link_parent().link_child())
     }
 
     /// Starts a process under a registered name.
@@ -332,19 +378,26 @@ impl<'a, A: Actor> Ctx<'a, A> {
 
     /// Sends an exit signal: the target ends with the reason, unless it traps exits.
     ///
-    /// Nothing happens if there is no such target. A process may send one to itself.
+    /// [`Reason::Kill`], and a signal from the target's parent, cannot be trapped. Unlike in Erlang
+    /// [`Reason::Normal`] is no exception: it ends the target as any other reason does. A
+    /// meta-process ends always. Nothing happens if there is no such target. A process may send one
+    /// to itself.
     pub fn exit(&mut self, target: impl Into<Target>, reason: Reason) {
         let core = self.process.core_ref();
         core.node.exit(Some(core.pid), target.into(), reason);
     }
 
     /// Whether exit signals come to [`Actor::exit`] instead of ending the process. Off at first.
+    ///
+    /// Four cannot be trapped: a [kill](Reason::Kill), a signal that the parent sends, the end of a
+    /// parent that this process is linked to, and the node's stop.
     pub fn trap_exit(&mut self, on: bool) {
         *self.trap_exit = on;
     }
 
     /// Links this process to the target: when the target ends, this process gets an exit signal
-    /// with its reason. The other way round nothing happens; two links make it mutual.
+    /// with its reason, and ends too unless it [traps exits](Self::trap_exit). Unlike in Erlang it does
+    /// so for [`Reason::Normal`] as well. The other way round nothing happens; two links make it mutual.
     ///
     /// # Errors
     ///

@@ -20,13 +20,25 @@ pub struct Pid(NonZeroU64);
 pub struct Alias(NonZeroU64);
 
 /// A registered name, at most [`Name::MAX_LEN`] bytes long, cheap to clone.
+///
+/// Printed, it stands in quotes, so that a name with spaces in it is seen to be one;
+/// [`as_str`](Self::as_str) is the name itself.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_kernel::Name;
+/// let name = Name::from("worker 1");
+/// assert_eq!(name.to_string(), "'worker 1'");
+/// assert_eq!(name.as_str(), "worker 1");
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
 /// Whom a message, a link, a monitor or an exit is meant for.
 ///
-/// Everything that takes a target takes `impl Into<Target>`, so a [`Pid`], a name as `&str` or
-/// `String`, and an [`Alias`] serve alike. A name is looked up at the moment of use.
+/// Everything that takes a target takes `impl Into<Target>`, so a [`Pid`], a name as `&str`,
+/// `String` or [`Name`], and an [`Alias`] serve alike. A name is looked up at the moment of use.
 ///
 /// # Examples
 ///
@@ -160,6 +172,12 @@ impl Borrow<str> for Name {
     }
 }
 
+impl AsRef<str> for Name {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<&str> for Name {
     fn from(name: &str) -> Self {
         Self(name.into())
@@ -169,6 +187,12 @@ impl From<&str> for Name {
 impl From<String> for Name {
     fn from(name: String) -> Self {
         Self(name.into())
+    }
+}
+
+impl From<&String> for Name {
+    fn from(name: &String) -> Self {
+        name.as_str().into()
     }
 }
 
@@ -196,6 +220,12 @@ impl From<Name> for Target {
     }
 }
 
+impl From<&Name> for Target {
+    fn from(name: &Name) -> Self {
+        Self::Name(name.clone())
+    }
+}
+
 impl From<&str> for Target {
     fn from(name: &str) -> Self {
         Self::Name(name.into())
@@ -205,6 +235,12 @@ impl From<&str> for Target {
 impl From<String> for Target {
     fn from(name: String) -> Self {
         Self::Name(name.into())
+    }
+}
+
+impl From<&String> for Target {
+    fn from(name: &String) -> Self {
+        name.as_str().into()
     }
 }
 

@@ -98,13 +98,15 @@
 //! more and its timers are cancelled; its meta-processes end; its name and aliases are free;
 //! [`Actor::terminate`] is called; and those who watch it are told:
 //!
-//! - a [link](Ctx::link) gets an exit signal, and ends with the same reason unless it
-//!   [traps exits](Ctx::trap_exit);
+//! - a [link](Ctx::link) gets an exit signal, and ends with the same reason, whichever that is,
+//!   unless it [traps exits](Ctx::trap_exit);
 //! - a [monitor](Ctx::monitor) gets a notice, [`Actor::down`];
 //! - a thread that is no process [waits](Node::monitor).
 //!
-//! Links are one-way. A child that is [linked to its parent](SpawnOptions::link_parent) ends with
-//! it, and cannot trap that. Signals and notices have a lane of their own in the mailbox: never
+//! Links are one-way; [`Ctx::spawn_link`] makes two. Unlike in Erlang the end of a linked target with
+//! [`Reason::Normal`] is no exception. A child that is [linked to its
+//! parent](SpawnOptions::link_parent) ends with it, and cannot trap that, nor any other signal from
+//! its parent, nor a [kill](Reason::Kill). Signals and notices have a lane of their own in the mailbox: never
 //! bounded, never lost, served before messages.
 //!
 //! # Supervisors

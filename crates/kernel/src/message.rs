@@ -7,13 +7,32 @@ use std::time::{Duration, Instant};
 
 use crate::call::Reply;
 use crate::error::{CallError, SendError};
-use crate::id::{Alias, Name, Pid};
+use crate::id::{Alias, Name, Pid, Target};
 use crate::node::call_from_outside;
 use crate::process::Process;
 use crate::worker::WorkerId;
 use crate::{Actor, meta::RoomWaiter};
 
 /// Who sent a message.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_kernel::{Actor, Ctx, Flow, Source};
+/// # struct Parrot;
+/// # socktree_kernel::protocol!(Word);
+/// # struct Word(&'static str);
+/// # impl Actor for Parrot {
+/// #     type Msg = Word;
+/// fn handle(&mut self, ctx: &mut Ctx<'_, Self>, from: Source, word: Word) -> Flow {
+///     if let Some(sender) = from.target() {
+///         ctx.send(sender, word)?;
+///     }
+///     Ok(())
+/// }
+/// # }
+/// # let _ = Parrot;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
@@ -28,6 +47,28 @@ pub enum Source {
     },
     /// A thread that is no process.
     Outside,
+}
+
+impl Source {
+    /// Where to answer: the sender's pid or alias. `None` for a thread, which has no address; it
+    /// [calls](crate::Node::call) if it wants an answer.
+    pub fn target(&self) -> Option<Target> {
+        match *self {
+            Self::Process(pid) => Some(pid.into()),
+            Self::Meta { alias, .. } => Some(alias.into()),
+            Self::Outside => None,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process(pid) => pid.fmt(f),
+            Self::Meta { alias, parent } => write!(f, "{alias} of {parent}"),
+            Self::Outside => f.write_str("outside"),
+        }
+    }
 }
 
 /// Which messages go before which others to the same process.
@@ -374,7 +415,7 @@ impl<M> fmt::Debug for Address<M> {
     }
 }
 
-impl<M: Send + 'static> From<&Address<M>> for crate::Target {
+impl<M: Send + 'static> From<&Address<M>> for Target {
     fn from(address: &Address<M>) -> Self {
         Self::Pid(address.pid())
     }

@@ -42,6 +42,15 @@ const RUNS_PER_TURN: usize = 64;
 const TIMERS_PER_TURN: usize = 1024;
 
 /// One of a node's workers, counted from 0.
+///
+/// # Examples
+///
+/// ```
+/// use socktree_kernel::{SpawnOptions, WorkerId};
+/// assert_eq!(WorkerId::from(1).index(), 1);
+/// let beside_the_first = SpawnOptions::new().worker(0);
+/// # let _ = beside_the_first;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub(crate) usize);
 
@@ -49,6 +58,13 @@ impl WorkerId {
     /// The number.
     pub fn index(self) -> usize {
         self.0
+    }
+}
+
+/// Whether there is such a worker is found out when it is used.
+impl From<usize> for WorkerId {
+    fn from(index: usize) -> Self {
+        Self(index)
     }
 }
 

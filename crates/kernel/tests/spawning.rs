@@ -12,8 +12,8 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use lab::{Handle, PATIENCE, Plan, hear, node, stop, until};
 use socktree_kernel::{
-    Actor, BlockingMeta, CallError, Ctx, Down, Flow, Node, NodeBuilder, Reason, RelationError,
-    Reply, SendError, Source, SpawnError, SpawnOptions, protocol,
+    Actor, BlockingMeta, CallError, Ctx, Down, Flow, NoMessages, Node, NodeBuilder, Pid, Reason,
+    RelationError, Reply, SendError, Source, SpawnError, SpawnOptions, protocol,
 };
 
 /// One worker, and nobody who helps when a handler blocks.
@@ -389,5 +389,58 @@ fn a_name_is_not_taken_any_more_in_terminate() {
     let (registered, unregistered) = hear(&outcome);
     assert_eq!(registered, Err(RelationError::Ending));
     assert_eq!(unregistered, Err(RelationError::Ending));
+    stop(&node);
+}
+
+/// Does nothing.
+struct Idle;
+
+impl Actor for Idle {
+    type Msg = NoMessages;
+
+    fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, never: NoMessages) -> Flow {
+        match never {}
+    }
+}
+
+fn linked(parent: &Handle) -> Pid {
+    let child = parent.run(|ctx| ctx.spawn_link(Idle));
+    child.unwrap().pid()
+}
+
+#[test]
+fn who_is_spawned_linked_ends_with_its_parent_and_the_other_way_round() {
+    let node = node(2);
+    let parent = Handle::new(&node);
+    let child = node.monitor(linked(&parent)).unwrap();
+    parent.tell(|_| Err(Reason::Normal));
+    assert!(matches!(child.wait().reason, Reason::Normal));
+
+    let parent = Handle::new(&node);
+    node.exit(linked(&parent), Reason::Normal);
+    let reason = parent.end();
+    assert!(matches!(reason, Reason::Normal), "no exception: {reason}");
+
+    // Who traps exits hears of the child and goes on.
+    let parent = Handle::new(&node);
+    parent.run(|ctx| ctx.trap_exit(true));
+    let child = linked(&parent);
+    node.exit(child, Reason::Shutdown);
+    let (from, reason) = parent.exit();
+    assert_eq!(from, child.into());
+    assert!(matches!(reason, Reason::Shutdown));
+    parent.run(|_| ());
+    stop(&node);
+}
+
+#[test]
+fn who_is_spawned_outlives_its_parent() {
+    let node = node(2);
+    let parent = Handle::new(&node);
+    let child = parent.run(|ctx| ctx.spawn(Idle)).unwrap();
+    let ended = node.monitor(parent.pid()).unwrap();
+    parent.tell(|_| Err(Reason::Normal));
+    let _ended = ended.wait();
+    assert_eq!(node.whereis(&child), Some(child.pid()));
     stop(&node);
 }

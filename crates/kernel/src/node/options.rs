@@ -82,9 +82,11 @@ impl SpawnOptions {
         self
     }
 
-    /// The worker to live on, counted from 0. In turn by default.
-    pub fn worker(mut self, worker: WorkerId) -> Self {
-        self.worker = Some(worker.index());
+    /// The worker to live on, by its number from 0 on, or as [`Ctx::worker`](crate::Ctx::worker) says
+    /// it. In turn by default. If there is none with this number, the spawn fails with
+    /// [`SpawnError::NoSuchWorker`](crate::SpawnError::NoSuchWorker).
+    pub fn worker(mut self, worker: impl Into<WorkerId>) -> Self {
+        self.worker = Some(worker.into().index());
         self
     }
 
@@ -146,13 +148,14 @@ impl SpawnOptions {
         self
     }
 
-    /// Links the new process to its parent: it ends when the parent does.
+    /// Links the new process to its parent: it ends when the parent does, and cannot trap that.
     pub fn link_parent(mut self) -> Self {
         self.link_parent = true;
         self
     }
 
-    /// Links the parent to the new process: it ends when the child does.
+    /// Links the parent to the new process: it ends when the child does, unless it
+    /// [traps exits](crate::Ctx::trap_exit).
     pub fn link_child(mut self) -> Self {
         self.link_child = true;
         self
