@@ -19,7 +19,7 @@ pub enum SendError<T> {
     Unknown(T),
     /// The target has ended.
     Terminated(T),
-    /// The target's mailbox, or the connection's write queue, is full.
+    /// The target has no room: its mailbox, or a connection's write queue, is full.
     Full(T),
     /// The target does not take messages of this type.
     NotAccepted(T),
@@ -47,7 +47,7 @@ impl<T> SendError<T> {
         match self {
             Self::Unknown(_) => "no process or meta-process has this address",
             Self::Terminated(_) => "the target has ended",
-            Self::Full(_) => "the target's mailbox is full",
+            Self::Full(_) => "the target has no room for it",
             Self::NotAccepted(_) => "the target does not take messages of this type",
         }
     }

@@ -265,8 +265,8 @@ impl MetaLife {
         &self.parent.core().node.registry
     }
 
-    /// Ties it to the process that its messages go to, this very incarnation: when that ends, the
-    /// port is told [`MetaExit::OwnerEnded`]. Frees it of the one it was tied to before.
+    /// Ties it to the process that its messages go to, and not to one that takes its name later: when
+    /// that ends, the port is told [`MetaExit::OwnerEnded`]. Frees it of the one it was tied to before.
     ///
     /// # Errors
     ///

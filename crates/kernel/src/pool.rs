@@ -132,7 +132,7 @@ impl<A: Actor> Pool<A> {
         self
     }
 
-    /// How many replacements within what time are bearable; more end the pool. 5 within 5 seconds
+    /// How many replacements within what time are allowed; more end the pool. 5 within 5 seconds
     /// by default.
     pub fn intensity(mut self, restarts: usize, period: Duration) -> Self {
         let policy = self.crew.rules.policy_mut();

@@ -192,7 +192,7 @@ impl Supervisor {
         self
     }
 
-    /// How many restarts within what time are bearable. 5 within 5 seconds by default.
+    /// How many restarts within what time are allowed. 5 within 5 seconds by default.
     pub fn intensity(mut self, restarts: usize, period: Duration) -> Self {
         let policy = self.policy_mut();
         (policy.intensity, policy.period) = (restarts, period);

@@ -66,6 +66,11 @@ impl fmt::Debug for NodeBuilder {
 
 impl NodeBuilder {
     /// A node called `name@host`, without sockets: processes, messages and timers alone.
+    ///
+    /// The name is for people: [`Node::name`] tells it, and the node's threads are called after it.
+    /// Nothing is looked up by it, and two nodes of a program may have the same. It has one `@` with
+    /// something on either side of it; [`start`](Self::start) refuses any other with
+    /// [`NodeError::BadName`].
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -224,7 +229,7 @@ impl NodeBuilder {
     /// # Errors
     ///
     /// As [`start`](Self::start); [`NodeError::Spawn`] if the process could not be started;
-    /// [`NodeError::Ended`] if it ended in bad order; [`NodeError::Stuck`] if something had not
+    /// [`NodeError::Ended`] if it ended with a reason that is not [clean](crate::Reason::is_clean); [`NodeError::Stuck`] if something had not
     /// ended by the stop deadline.
     pub fn run<A: Actor>(self, first: A) -> Result<(), NodeError> {
         let node = self.start()?;
