@@ -97,12 +97,15 @@ impl TcpConnection {
     /// Connects while [`Ctx::spawn_meta`] waits, which gives out a connection that is established,
     /// or the error. The worker goes on meanwhile under another thread, of which it
     /// [needs one](socktree_kernel::NodeBuilder::spare_threads); a signal to end ends the wait.
+    ///
+    /// The owner gets [`TcpEvent::Connect`] all the same. Of a failure there is no event: it is the
+    /// [`ConnectError::Failed`] of `spawn_meta`.
     pub fn connect(endpoint: impl Into<Endpoint>) -> Self {
         Self::new(endpoint.into(), Style::Wait)
     }
 
     /// Connects while the process goes on: [`Ctx::spawn_meta`] gives out the handle at once, and
-    /// [`TcpEvent::Connect`] or [`TcpEvent::ConnectFailed`] tells the outcome. What is written
+    /// one [`TcpEvent::Connect`] or [`TcpEvent::ConnectFailed`] tells the outcome. What is written
     /// before goes out when the connection is established.
     pub fn open(endpoint: impl Into<Endpoint>) -> Self {
         Self::new(endpoint.into(), Style::Event)
@@ -149,7 +152,8 @@ impl<R> TcpConnection<R> {
     }
 
     /// How long it may take, looking up a name and a TLS handshake included. 10 seconds by
-    /// default.
+    /// default. [`Duration::MAX`] is no limit of ours, but of the system's alone; with
+    /// [`Duration::ZERO`] every attempt fails.
     #[must_use]
     pub fn connect_timeout(mut self, at_most: Duration) -> Self {
         self.timeout = at_most;
@@ -264,7 +268,7 @@ pub enum ConnectError {
     Forwarder(Target),
     /// The endpoint's host is no name that a certificate could be for.
     Tls(CertError),
-    /// The process is ending.
+    /// The process, or the node, is ending.
     Spawn(SpawnError),
     /// The outcome could not be waited for, and the attempt was given up: no thread is left to go on
     /// with the worker meanwhile ([`CallError::NoThread`]; [`open`](TcpConnection::open) needs none),

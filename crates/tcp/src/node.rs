@@ -20,6 +20,9 @@ use crate::server::ServerShared;
 
 /// A node with TCP, to be configured and started.
 ///
+/// The name is `name@host`, and for people alone: see [`NodeBuilder::new`]. Any other form is refused
+/// when the node starts, with [`BadName`](socktree_kernel::NodeError::BadName).
+///
 /// # Examples
 ///
 /// ```
@@ -34,7 +37,7 @@ pub fn node(name: impl Into<String>) -> NodeBuilder {
 /// A node on another operating system, such as the reactor's simulated one.
 ///
 /// One worker and no watchdog are what a simulation wants: then everything happens on one thread,
-/// and the seed decides.
+/// and the random numbers of the simulation decide.
 pub fn node_on<O: Os>(name: impl Into<String>, os: O) -> NodeBuilder {
     NodeBuilder::new(name).driver(TcpDrivers {
         os,

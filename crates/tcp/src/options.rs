@@ -134,7 +134,10 @@ macro_rules! connection_options {
 
         /// How the system probes a silent peer (`SO_KEEPALIVE`, tcp(7)). Off by default.
         ///
-        /// A peer that has vanished is noticed after `idle + interval * count`.
+        /// A peer that has vanished is noticed after `idle + interval * count`. Periods are whole
+        /// seconds, and a fraction is cut off. What the system does not take (Linux: periods below 1 or
+        /// above 32,767 seconds, a count below 1 or above 127) is the error of a server's spawn, and
+        /// fails an outgoing connection.
         #[must_use]
         pub fn tcp_keepalive(mut self, keepalive: socktree_reactor::Keepalive) -> Self {
             self.options.keepalive = keepalive;
@@ -144,7 +147,9 @@ macro_rules! connection_options {
         /// How long bytes that the system has taken may stay unacknowledged before it gives the
         /// connection up (`TCP_USER_TIMEOUT`, tcp(7), RFC 5482), which finds a peer that has gone
         /// without a word while it is written to. By default the system's own limit, which on
-        /// Linux is some fifteen minutes; less than a millisecond counts as one. It also ends
+        /// Linux is some fifteen minutes; less than a millisecond counts as one, and more than 24
+        /// days is not taken: it fails an outgoing connection, and is left out of an accepted one.
+        /// It also ends
         /// keepalive probing, however many probes are left. Linux and Android alone have it;
         /// elsewhere it does nothing.
         #[must_use]
@@ -155,7 +160,7 @@ macro_rules! connection_options {
 
         /// How many bytes may be delivered to the owner and not yet handled; above it the socket
         /// is not read, and TCP slows the peer. 256 KiB by default; each message counts 128 bytes
-        /// besides its own.
+        /// besides its own. 0 counts as 1: then one message is under way at a time.
         #[must_use]
         pub fn read_credit(mut self, bytes: u32) -> Self {
             self.options.read_credit = bytes.max(1);
@@ -172,7 +177,8 @@ macro_rules! connection_options {
 
         /// How long the owner's mailbox may be full before the connection ends with
         /// [`MailboxFull`](crate::DisconnectReason::MailboxFull). 30 seconds by default;
-        /// [`Duration::MAX`](std::time::Duration::MAX) is for ever.
+        /// [`Duration::MAX`](std::time::Duration::MAX) is for ever, and with
+        /// [`ZERO`](std::time::Duration::ZERO) it ends in the loop's next turn.
         ///
         /// A mailbox is full only if it [has a bound](socktree_kernel::SpawnOptions::mailbox), and by
         /// default none has: then an owner that does not get on stops reading by its
@@ -185,7 +191,8 @@ macro_rules! connection_options {
             self
         }
 
-        /// When writers are told to hold back. See [`WriteMarks`](crate::WriteMarks).
+        /// When writers are told to hold back. See [`WriteMarks`](crate::WriteMarks). A mark below
+        /// the one before it (`low`, `high`, `hard`) is raised to that.
         #[must_use]
         pub fn write_marks(mut self, marks: crate::WriteMarks) -> Self {
             self.options.marks = marks.ordered();
@@ -193,7 +200,9 @@ macro_rules! connection_options {
         }
 
         /// How long the peer may take nothing of what waits for it before the connection ends
-        /// with [`WriteTimeout`](crate::DisconnectReason::WriteTimeout). 30 seconds by default.
+        /// with [`WriteTimeout`](crate::DisconnectReason::WriteTimeout). 30 seconds by default;
+        /// [`Duration::MAX`](std::time::Duration::MAX) is for ever, and with
+        /// [`ZERO`](std::time::Duration::ZERO) whatever the system does not take at once ends it.
         #[must_use]
         pub fn write_timeout(mut self, at_most: std::time::Duration) -> Self {
             self.options.write_timeout = at_most;
@@ -212,7 +221,9 @@ macro_rules! connection_options {
         }
 
         /// How long a closed connection may take to hand over what was written before.
-        /// 5 seconds by default.
+        /// 5 seconds by default; [`Duration::MAX`](std::time::Duration::MAX) is for ever, and with
+        /// [`ZERO`](std::time::Duration::ZERO) what the system does not take at once is lost. A peer
+        /// that has been sent everything has 2 seconds at most to end its own direction.
         #[must_use]
         pub fn linger(mut self, at_most: std::time::Duration) -> Self {
             self.options.linger = at_most;
