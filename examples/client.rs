@@ -18,9 +18,8 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use bytes::Bytes;
 use socktree::{
-    Actor, Address, ClientTls, Conn, Ctx, DisconnectReason, Flow, Identity, Reason, Roots, Source,
+    Actor, Address, Bytes, ClientTls, Conn, Ctx, Flow, Identity, Reason, Roots, Source,
     TcpConnection, TcpEvent, TcpServer, Written, protocol,
 };
 
@@ -81,13 +80,10 @@ impl Client {
             }
             TcpEvent::Writable { .. } => self.ready_for_more(),
             TcpEvent::Disconnect { conn, reason } if self.conn.as_ref() == Some(&conn) => {
-                return Err(match reason {
-                    DisconnectReason::PeerClosed => Reason::Normal,
-                    reason => Reason::error(reason.to_string()),
+                return Err(match reason.is_clean() {
+                    true => Reason::Normal,
+                    false => reason.into(),
                 });
-            }
-            TcpEvent::ConnectFailed { reason, .. } => {
-                return Err(Reason::error(reason.to_string()));
             }
             _ => {}
         }

@@ -57,8 +57,9 @@ pub use socktree_kernel::{
 };
 pub use socktree_reactor::Keepalive;
 pub use socktree_tcp::{
-    Conn, ConnectError, DisconnectReason, Endpoint, ListenError, NoWorker, Overflow, ServerHandle,
-    TcpConnection, TcpEvent, TcpServer, TryWriteError, WriteMarks, Written, node,
+    Bytes, Conn, ConnectError, DisconnectReason, Endpoint, ListenError, NoWorker, Overflow,
+    ServerHandle, TcpConnection, TcpEvent, TcpServer, TryWriteError, WriteMarks, Written, bytes,
+    node,
 };
 pub use socktree_tls::{
     CertError, CertManager, ClientAuth, ClientTls, Identity, Roots, ServeFor, TlsError, TlsInfo,

@@ -45,10 +45,12 @@ pub enum Written {
     /// They are on their way.
     Queued,
     /// They are on their way, but more than the high mark is waiting: hold back until
-    /// [`TcpEvent::Writable`](crate::TcpEvent::Writable).
+    /// [`TcpEvent::Writable`](crate::TcpEvent::Writable). The owner alone is told that; another
+    /// writer looks at [`queued`](Conn::queued), or asks the owner.
     Throttled,
-    /// They were not taken: the connection has ended, is being closed, or has just been ended
-    /// because the hard mark would have been passed.
+    /// They were not taken: the connection has ended, is being closed, our direction was ended by
+    /// [`shutdown_write`](Conn::shutdown_write), or the connection has just been ended because the
+    /// hard mark would have been passed.
     Ended,
 }
 
@@ -59,8 +61,17 @@ pub enum TryWriteError {
     /// More than the hard mark would be waiting. [`TcpEvent::Writable`](crate::TcpEvent::Writable)
     /// tells the owner when there is room.
     Full(Bytes),
-    /// The connection has ended, or is being closed.
+    /// The connection has ended or is being closed, or our direction of it was ended.
     Ended(Bytes),
+}
+
+impl TryWriteError {
+    /// The bytes that were not taken.
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Full(bytes) | Self::Ended(bytes) => bytes,
+        }
+    }
 }
 
 impl Conn {
@@ -69,12 +80,14 @@ impl Conn {
         self.0.alias()
     }
 
-    /// The peer's address.
+    /// The peer's address. That of an outgoing connection is known from
+    /// [`TcpEvent::Connect`](crate::TcpEvent::Connect) on: before, and in a `ConnectFailed`, it is the
+    /// unspecified address with port 0.
     pub fn peer_addr(&self) -> SocketAddr {
         self.0.peer_addr()
     }
 
-    /// Our address.
+    /// Our address, known when the [peer's](Self::peer_addr) is.
     pub fn local_addr(&self) -> SocketAddr {
         self.0.local_addr()
     }
@@ -85,9 +98,11 @@ impl Conn {
         self.0.tls()
     }
 
-    /// Writes bytes, in the order of the calls.
+    /// Writes bytes as they are, in the order of the calls. Framing is not added:
+    /// [`write_frame`](Self::write_frame) does that.
     ///
-    /// Cloning a [`Bytes`] copies nothing, so that a broadcast costs one reference a connection.
+    /// Takes what can be a [`Bytes`] without a copy: a `Vec<u8>`, a `String`, a `&'static str`. What is
+    /// borrowed for a while has to be copied, with [`Bytes::copy_from_slice`]. Cloning a [`Bytes`] copies nothing, so that a broadcast costs one reference a connection.
     /// What one handler writes to one connection leaves in one system call, when it has returned;
     /// pieces of up to 2 KiB that follow one another until then are joined for that.
     pub fn write(&self, bytes: impl Into<Bytes>) -> Written {
@@ -100,7 +115,19 @@ impl Conn {
     ///
     /// # Errors
     ///
-    /// Gives the bytes back.
+    /// Gives the bytes back: [`TryWriteError::into_bytes`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use socktree_tcp::{Bytes, Conn};
+    ///
+    /// /// Sends the newest state, and keeps it if there is no room.
+    /// fn tell(conn: &Conn, state: Bytes) -> Option<Bytes> {
+    ///     conn.try_write(state).err().map(|refused| refused.into_bytes())
+    /// }
+    /// # let _ = tell;
+    /// ```
     pub fn try_write(&self, bytes: impl Into<Bytes>) -> Result<Written, TryWriteError> {
         self.0.try_write(bytes.into())
     }
@@ -132,7 +159,8 @@ impl Conn {
         self.0.shut(Shut::Reset);
     }
 
-    /// Ends our direction after what was written; the peer may go on sending. With TLS 1.2 many
+    /// Ends our direction after what was written; the peer may go on sending, and what is written
+    /// from now on is refused as [`Written::Ended`]. With TLS 1.2 many
     /// peers do not: they answer `close_notify` by closing (RFC 5246, section 7.2.1).
     pub fn shutdown_write(&self) {
         self.0.shut(Shut::Write);
@@ -194,6 +222,12 @@ impl fmt::Display for Conn {
 impl From<&Conn> for Target {
     fn from(conn: &Conn) -> Self {
         Self::Alias(conn.alias())
+    }
+}
+
+impl From<Conn> for Target {
+    fn from(conn: Conn) -> Self {
+        (&conn).into()
     }
 }
 

@@ -3,18 +3,25 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 /// Where to listen or to connect: an address, or a host name and a port.
+///
+/// A text is `host:port`, with an IPv6 address in brackets; as a pair a host needs none. Nothing is
+/// looked up before [`spawn_meta`](socktree_kernel::Ctx::spawn_meta), which is also where a text without
+/// a port is refused.
 ///
 /// # Examples
 ///
 /// ```
+/// use std::net::Ipv6Addr;
 /// use socktree_tcp::Endpoint;
-/// let by_text: Endpoint = "127.0.0.1:7171".into();
+/// let by_text: Endpoint = "[::1]:7171".into();
 /// let by_parts: Endpoint = ("localhost", 7171).into();
-/// assert_eq!(by_text.to_string(), "127.0.0.1:7171");
+/// let by_address: Endpoint = (Ipv6Addr::LOCALHOST, 7171).into();
 /// assert_eq!(by_parts.to_string(), "localhost:7171");
+/// assert_eq!(by_address, by_text);
+/// assert_eq!(by_text, ("::1", 7171).into());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(Form);
@@ -86,6 +93,36 @@ impl From<&str> for Endpoint {
 impl From<String> for Endpoint {
     fn from(text: String) -> Self {
         text.as_str().into()
+    }
+}
+
+impl From<&String> for Endpoint {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<(IpAddr, u16)> for Endpoint {
+    fn from(parts: (IpAddr, u16)) -> Self {
+        SocketAddr::from(parts).into()
+    }
+}
+
+impl From<(Ipv4Addr, u16)> for Endpoint {
+    fn from(parts: (Ipv4Addr, u16)) -> Self {
+        SocketAddr::from(parts).into()
+    }
+}
+
+impl From<(Ipv6Addr, u16)> for Endpoint {
+    fn from(parts: (Ipv6Addr, u16)) -> Self {
+        SocketAddr::from(parts).into()
+    }
+}
+
+impl From<(String, u16)> for Endpoint {
+    fn from((host, port): (String, u16)) -> Self {
+        (host.as_str(), port).into()
     }
 }
 

@@ -14,9 +14,11 @@ use crate::conn::Conn;
 
 /// Something happened to a connection: the messages that its owner gets.
 ///
-/// For each connection there is exactly one `Connect`, first, and exactly one `Disconnect`, last.
-/// The exception is an outgoing connection that never came about: of it there is one
-/// `ConnectFailed` and nothing else.
+/// For each connection there is exactly one `Connect`, first, and exactly one `Disconnect`, last: also
+/// for one that [`TcpConnection::connect`](crate::TcpConnection::connect) had given out already. The
+/// exception is an outgoing connection that never came about. If it was to be made by
+/// [`open`](crate::TcpConnection::open), there is one `ConnectFailed` and nothing else; if by `connect`,
+/// no event at all: the failure is the error of `spawn_meta`.
 ///
 /// # Examples
 ///
@@ -50,7 +52,7 @@ pub enum TcpEvent {
         data: Bytes,
     },
     /// A connection whose [`write`](Conn::write) said `Throttled`, or that refused bytes because it
-    /// was full, has room again.
+    /// was full, has room again. The owner is told, whoever it was that wrote.
     Writable {
         /// The connection.
         conn: Conn,
@@ -61,8 +63,8 @@ pub enum TcpEvent {
         /// The connection.
         conn: Conn,
     },
-    /// An outgoing connection could not be made. There was no `Connect` and there will be no
-    /// `Disconnect`.
+    /// An outgoing connection that was to be made by [`open`](crate::TcpConnection::open) could not
+    /// be. There was no `Connect` and there will be no `Disconnect`.
     ConnectFailed {
         /// What [`ctx.spawn_meta`](socktree_kernel::Ctx::spawn_meta) had given out.
         conn: Conn,
@@ -94,6 +96,30 @@ impl TcpEvent {
 }
 
 /// Why a connection ended.
+///
+/// Its owner is told this. Those who link or monitor the connection's alias are told a [`Reason`]:
+/// [`Normal`](Reason::Normal) for `PeerClosed` and `Closed`, [`Shutdown`](Reason::Shutdown) for
+/// `ParentDown`, [`Kill`](Reason::Kill) for `Aborted`, and for the others an
+/// [`Error`](Reason::Error) that holds this one.
+///
+/// # Examples
+///
+/// It is an error, so a handler can end its process with it:
+///
+/// ```
+/// use socktree_kernel::{Flow, Reason};
+/// use socktree_tcp::DisconnectReason;
+///
+/// fn ended(why: DisconnectReason) -> Flow {
+///     if why.is_clean() {
+///         return Err(Reason::Normal);
+///     }
+///     Err(why.into())
+/// }
+/// assert!(matches!(ended(DisconnectReason::PeerClosed), Err(Reason::Normal)));
+/// let reason = ended(DisconnectReason::WriteTimeout).unwrap_err();
+/// assert_eq!(reason.to_string(), "the peer took nothing within the write timeout");
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum DisconnectReason {
@@ -107,9 +133,12 @@ pub enum DisconnectReason {
         /// How many bytes of a message had arrived; 0 if the end lay between two.
         pending: usize,
     },
-    /// The owner closed it, by [`Conn::close`] or an exit signal in good order.
+    /// It was closed from our side: by [`Conn::close`], which anybody can call who holds the
+    /// connection, or by an exit signal whose reason is [clean](Reason::is_clean).
     Closed,
-    /// The owner cut it off, by [`Conn::reset`] or another exit signal.
+    /// It was cut off from our side: by [`Conn::reset`], or by an exit signal with any other reason.
+    /// After a `reset` the peer gets a reset in any case, after such a signal if bytes are lost: if
+    /// some wait to be sent, or have come and were not read.
     Aborted,
     /// The peer cut it off (`ECONNRESET`, `EPIPE`).
     Reset,
@@ -147,6 +176,13 @@ pub enum DisconnectReason {
 }
 
 impl DisconnectReason {
+    /// Whether this is an end in good order ([`PeerClosed`](Self::PeerClosed),
+    /// [`Closed`](Self::Closed) or [`ParentDown`](Self::ParentDown)), of which watchers of the alias are
+    /// told a [clean](Reason::is_clean) reason.
+    pub fn is_clean(&self) -> bool {
+        self.to_exit().is_clean()
+    }
+
     /// The reason for an error of a socket.
     pub(crate) fn from_io(error: &io::Error) -> Self {
         match error.kind() {
@@ -163,7 +199,18 @@ impl DisconnectReason {
             Self::PeerClosed | Self::Closed => Reason::Normal,
             Self::ParentDown => Reason::Shutdown,
             Self::Aborted => Reason::Kill,
-            other => Reason::error(other.to_string()),
+            other => other.clone().into(),
+        }
+    }
+}
+
+impl Error for DisconnectReason {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // What is shown holds these and one cause already: what is behind them comes next.
+        match self {
+            Self::Malformed(error) => error.source(),
+            Self::Tls(error) => error.source()?.source(),
+            _ => None,
         }
     }
 }
@@ -197,7 +244,7 @@ impl fmt::Display for DisconnectReason {
             Self::ConnectTimeout => f.write_str("not connected in time"),
             Self::Tls(error) => {
                 error.fmt(f)?;
-                // This is the end of the chain of errors: nobody asks a reason for its cause.
+                // A reason is printed far more often than anybody asks it for its cause.
                 error
                     .source()
                     .map_or(Ok(()), |cause| write!(f, ": {cause}"))

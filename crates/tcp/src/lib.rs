@@ -19,6 +19,8 @@ mod options;
 mod route;
 mod server;
 
+// Events bring bytes, and writes take them.
+pub use bytes::{self, Bytes};
 pub use client::{ConnectError, TcpConnection};
 pub use conn::{Conn, TryWriteError, Written};
 pub use endpoint::Endpoint;

@@ -90,7 +90,7 @@ pub struct TcpServer<R = ToParent> {
 
 impl TcpServer {
     /// A server on this address. Port 0 lets the system choose; [`ServerHandle::local_addr`] says
-    /// what it chose.
+    /// what it chose. Of a name with several addresses it takes the first that can be bound.
     pub fn bind(endpoint: impl Into<Endpoint>) -> Self {
         Self {
             endpoint: endpoint.into(),
@@ -113,7 +113,8 @@ impl TcpServer {
         }
     }
 
-    /// Gives connections to these processes in turn, by name or by pid.
+    /// Gives connections to these processes in turn, by name or by pid. An empty list is one with
+    /// nobody alive in it: see [`without_worker`](TcpServer::without_worker).
     ///
     /// A name is looked up when a connection is accepted; the connection then stays with the
     /// process that was found and ends with it. Processes that are not alive, or do not take
@@ -137,15 +138,48 @@ impl TcpServer {
         self.workers([process.into()])
     }
 
-    /// Starts a process for each connection, which owns it. The processes end with the parent;
-    /// let each end itself when its connection does, by returning
-    /// [`Reason::Normal`](socktree_kernel::Reason::Normal) for the `Disconnect`.
+    /// Starts a process for each connection, which owns it. The processes end with the parent, and
+    /// not with their connections: let each end itself by returning
+    /// [`Reason::Normal`](socktree_kernel::Reason::Normal) for the `Disconnect`. One that does not stays,
+    /// without a connection, until the parent ends.
     ///
-    /// `make` runs on the event loop's own thread and must not block; the actor's `init` may.
+    /// `make` is told the peer's address. It runs on the event loop's own thread and must not block;
+    /// the actor's `init` may. If it panics, the connection is closed and counted as
+    /// [refused](ServerHandle::refused), and the server goes on.
     ///
     /// With TLS the process is started before the handshake, on the worker that is to bear its
     /// cost, and ended with [`Reason::Shutdown`](socktree_kernel::Reason::Shutdown) if that fails:
     /// such a process sees no event at all.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use socktree_kernel::{Actor, Ctx, Flow, Reason, Source};
+    /// use socktree_tcp::{TcpEvent, TcpServer};
+    ///
+    /// /// What one peer has sent so far.
+    /// #[derive(Default)]
+    /// struct Session { received: usize }
+    ///
+    /// impl Actor for Session {
+    ///     type Msg = TcpEvent;
+    ///
+    ///     fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, event: TcpEvent) -> Flow {
+    ///         match event {
+    ///             TcpEvent::Data { conn, data } => {
+    ///                 self.received += data.len();
+    ///                 conn.write(format!("{} bytes so far\n", self.received));
+    ///             }
+    ///             TcpEvent::Disconnect { .. } => return Err(Reason::Normal), // else it would stay
+    ///             _ => {}
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let server = TcpServer::bind("127.0.0.1:0").per_connection(|_peer| Session::default());
+    /// # drop(server);
+    /// ```
     #[must_use]
     pub fn per_connection<A: Actor>(
         self,
@@ -347,7 +381,8 @@ impl ServerHandle {
     }
 
     /// How many TLS handshakes have failed, by kind: [`TlsError::label`], or `crowded-out` where
-    /// there was no place for one, or it had to make room for another. Kinds that have not been seen are left out.
+    /// there was no place for one, or it had to make room for another. Kinds that have not been seen are
+    /// left out.
     pub fn failed_handshakes(&self) -> Vec<(&'static str, u64)> {
         self.shared.handshakes.by_kind()
     }
@@ -368,6 +403,12 @@ impl From<&ServerHandle> for Target {
     }
 }
 
+impl From<ServerHandle> for Target {
+    fn from(server: ServerHandle) -> Self {
+        (&server).into()
+    }
+}
+
 /// Why a server could not be started. Nothing is left open.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -383,7 +424,7 @@ pub enum ListenError {
     /// This process hands on what it is sent, as a [pool](socktree_kernel::Pool) does, so that a
     /// connection's messages would reach several workers, out of order.
     Forwarder(Target),
-    /// The process is ending.
+    /// The process, or the node, is ending.
     Spawn(SpawnError),
     /// The node was made without TCP.
     NoDriver(NoDriver),
