@@ -81,7 +81,7 @@ pub struct ClientTlsBuilder {
 }
 
 impl ClientTls {
-    /// Options.
+    /// Begins to say how a client speaks TLS: whom it trusts, who it is, what it accepts.
     pub fn builder() -> ClientTlsBuilder {
         ClientTlsBuilder {
             provider: Provider::default(),

@@ -344,7 +344,8 @@ impl CertManager {
             .build()
     }
 
-    /// Options, for everything else.
+    /// Begins to say what else a manager is to do: several certificates, files, client certificates,
+    /// limits.
     pub fn builder() -> CertManagerBuilder {
         CertManagerBuilder::new()
     }
