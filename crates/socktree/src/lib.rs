@@ -27,6 +27,24 @@
 //!     socktree::node("echo@localhost").run(Echo)
 //! }
 //! ```
+//!
+//! # Contents
+//!
+//! - Processes: [`Actor`], [`Ctx`], [`Node`], [`Supervisor`], [`Pool`], [`Event`], [`BlockingMeta`]
+//! - Connections: [`TcpServer`], [`TcpConnection`], [`Conn`], [`TcpEvent`], [`DisconnectReason`]
+//! - Messages in a stream: [`Framing`], [`LengthPrefix`], and more of them in [`codec`]
+//! - TLS: [`CertManager`], [`ClientAuth`], [`ClientTls`]
+//! - How to put them together: [`guide`]
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `ring` | on | TLS with the cryptography of ring |
+//! | `aws-lc-rs` | off | TLS with that of aws-lc-rs; at least one of the two is needed, and both may be there |
+//! | `system-roots` | on | TLS clients that trust what the system trusts |
+//! | `test-kit` | off | `TestKit`: runs actors in a test's own thread, with a clock that only the test moves |
+//! | `sim` | off | `reactor::sim`: a simulated operating system, seeded and with faults, for [`tcp::node_on`] |
 #![forbid(unsafe_code)]
 
 pub mod guide;
@@ -55,6 +73,8 @@ pub use socktree_kernel::{
     Shutdown, Source, SpawnError, SpawnOptions, StartChild, StopReport, Strategy, Subscription,
     Supervisor, Target, TimerRef, WorkerId, protocol,
 };
+#[cfg(feature = "test-kit")]
+pub use socktree_kernel::{Probe, Subject, TestKit};
 pub use socktree_reactor::Keepalive;
 pub use socktree_tcp::{
     Bytes, Conn, ConnectError, DisconnectReason, Endpoint, ListenError, NoWorker, Overflow,

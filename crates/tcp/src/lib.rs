@@ -6,6 +6,14 @@
 //!
 //! The owner and its connections live on the same worker, so a message costs what it costs in a
 //! hand-written loop: one read, one write, and a mailbox in between.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `ring` | on | TLS with the cryptography of ring |
+//! | `aws-lc-rs` | off | TLS with that of aws-lc-rs; at least one of the two is needed, and both may be there |
+//! | `system-roots` | on | TLS clients that trust what the system trusts |
 #![forbid(unsafe_code)]
 
 mod client;
