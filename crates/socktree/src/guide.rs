@@ -142,3 +142,196 @@
 //! [`TcpEvent::Writable`](crate::TcpEvent::Writable), and past the hard mark the connection ends with
 //! [`SlowConsumer`](crate::DisconnectReason::SlowConsumer). An owner that does not handle what it got
 //! makes its connections stop reading, and TCP slows their peers.
+//!
+//! # A pool cannot own connections
+//!
+//! A [`Pool`](crate::Pool) hands each message to one of its workers, so the messages of one connection would
+//! reach several, out of order. Servers and connections refuse it, and whatever else hands on what it is
+//! sent:
+//!
+//! ```
+//! use socktree::{Actor, Ctx, Flow, ListenError, NoMessages, Pool, Source, TcpEvent, TcpServer};
+//!
+//! struct Worker;
+//! impl Actor for Worker {
+//!     type Msg = TcpEvent;
+//!     fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, _: TcpEvent) -> Flow {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! struct Service;
+//! impl Actor for Service {
+//!     type Msg = NoMessages;
+//!
+//!     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+//!         let pool = ctx.spawn_link(Pool::new(2, || Worker))?;
+//!         let refused = ctx.spawn_meta(TcpServer::bind("127.0.0.1:0").process(&pool));
+//!         assert!(matches!(refused, Err(ListenError::Forwarder(_))));
+//!         Ok(())
+//!     }
+//! #   fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, never: NoMessages) -> Flow {
+//! #       match never {}
+//! #   }
+//! }
+//! # let node = socktree::node("doc@localhost").start()?;
+//! # node.spawn(Service)?;
+//! # node.stop()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Name the workers instead ([`TcpServer::workers`](crate::TcpServer::workers)). A pool is for what an owner
+//! asks for: send it the work with the [`Conn`](crate::Conn) in it, and let its workers write the answers.
+//! They go out in the order in which they are written, which is not that of the questions.
+//!
+//! # Keeping bytes
+//!
+//! The [`Bytes`](crate::Bytes) of an event may be kept, cloned and sent on without a copy. They share their
+//! memory with others: a large message is a slice of the block that was read, and keeps at most four times
+//! its size; smaller ones share a chunk of 64 KiB, those below 512 bytes one of 4 KiB, which stays as long
+//! as any of them. For a queue that does not matter. What is kept for long is best kept as what it means,
+//! or in a copy of its own:
+//!
+//! ```
+//! use socktree::Bytes;
+//!
+//! fn number(data: &Bytes) -> Option<u64> {
+//!     std::str::from_utf8(data).ok()?.trim().parse().ok()
+//! }
+//! let data = Bytes::from_static(b"42\n");
+//! assert_eq!(number(&data), Some(42));
+//! let first = data.slice(..1); // no copy: it shares the memory with `data`
+//! let own = Bytes::copy_from_slice(&first); // for a `&[u8]` that is borrowed for a while
+//! assert_eq!(first, own);
+//! ```
+//!
+//! # A supervised listener
+//!
+//! A listener ends with the actor that has spawned it, so what is to be supervised is that actor. Its
+//! socket is closed before its supervisor hears of the end, so that a restart finds the port free. This is
+//! a whole program; a handler that panics costs it its connections, and the next client finds it there:
+//!
+//! ```no_run
+//! use socktree::{Actor, Ctx, Flow, NodeError, Source, Supervisor, TcpEvent, TcpServer};
+//!
+//! struct Service;
+//!
+//! impl Actor for Service {
+//!     type Msg = TcpEvent;
+//!
+//!     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+//!         ctx.spawn_meta(TcpServer::bind("127.0.0.1:7171"))?; // an error is tried again
+//!         Ok(())
+//!     }
+//!
+//!     fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, event: TcpEvent) -> Flow {
+//!         if let TcpEvent::Data { conn, data } = event {
+//!             assert!(!data.starts_with(b"!"), "somebody wants to see a crash");
+//!             conn.write(data);
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), NodeError> {
+//!     let root = Supervisor::one_for_one().child("service", || Service);
+//!     socktree::node("service@localhost").run(root)
+//! }
+//! ```
+//!
+//! # Reconnecting
+//!
+//! An outgoing connection that has ended, or never came about, is made anew by whoever wants it: after a
+//! while, and not at once, for the other end may be down for long.
+//! [`Ctx::send_after`](crate::Ctx::send_after) waits without holding up anybody.
+//!
+//! ```
+//! use std::time::Duration;
+//! use socktree::{Actor, Conn, Ctx, Flow, Source, TcpConnection, TcpEvent, protocol};
+//!
+//! struct Again;
+//! protocol! { enum Msg { Net(TcpEvent), Again(Again) } }
+//!
+//! struct Uplink { to: String, conn: Option<Conn>, wait: Duration }
+//!
+//! const FIRST_WAIT: Duration = Duration::from_millis(100);
+//! const LONGEST_WAIT: Duration = Duration::from_secs(30);
+//!
+//! impl Uplink {
+//!     fn connect(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+//!         ctx.spawn_meta(TcpConnection::open(&self.to))?; // the outcome comes as an event
+//!         Ok(())
+//!     }
+//!
+//!     fn lost(&mut self, ctx: &mut Ctx<'_, Self>) {
+//!         self.conn = None;
+//!         ctx.send_after(ctx.pid(), Again, self.wait);
+//!         self.wait = (self.wait * 2).min(LONGEST_WAIT);
+//!     }
+//! }
+//!
+//! impl Actor for Uplink {
+//!     type Msg = Msg;
+//!
+//!     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+//!         self.connect(ctx)
+//!     }
+//!
+//!     fn handle(&mut self, ctx: &mut Ctx<'_, Self>, _: Source, message: Msg) -> Flow {
+//!         match message {
+//!             Msg::Again(Again) => self.connect(ctx)?,
+//!             Msg::Net(TcpEvent::Connect { conn }) => {
+//!                 self.wait = FIRST_WAIT;
+//!                 self.conn = Some(conn);
+//!             }
+//!             Msg::Net(TcpEvent::Disconnect { .. } | TcpEvent::ConnectFailed { .. }) => self.lost(ctx),
+//!             Msg::Net(_) => {}
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//! # let node = socktree::node("doc@localhost").start()?;
+//! # node.spawn(Uplink { to: "127.0.0.1:1".into(), conn: None, wait: FIRST_WAIT })?;
+//! # node.stop()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Testing
+//!
+//! With the feature `test-kit`, for `[dev-dependencies]`, there is `TestKit`: a node that a test drives in
+//! its own thread, with a clock that stands still until the test moves it. So a test of timers takes no
+//! time, and every run of it is the same. Whom the actor talks to is played by probes.
+//!
+#![cfg_attr(feature = "test-kit", doc = "```")]
+#![cfg_attr(not(feature = "test-kit"), doc = "```ignore")]
+//! use std::time::Duration;
+//! use socktree::{Actor, Ctx, Flow, Source, TestKit, protocol};
+//!
+//! struct Start;
+//! #[derive(Debug, PartialEq)]
+//! struct Alarm;
+//! protocol!(Start, Alarm);
+//!
+//! struct Clock;
+//! impl Actor for Clock {
+//!     type Msg = Start;
+//!     fn handle(&mut self, ctx: &mut Ctx<'_, Self>, _: Source, _: Start) -> Flow {
+//!         ctx.send_after("sleeper", Alarm, Duration::from_secs(8 * 3600));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let kit = TestKit::new();
+//! let sleeper = kit.probe::<Alarm>("sleeper");
+//! let clock = kit.spawn(Clock)?;
+//! clock.send(Start)?;
+//! kit.advance(Duration::from_secs(8 * 3600 - 1));
+//! assert_eq!(sleeper.take(), []);
+//! kit.advance(Duration::from_secs(1));
+//! assert_eq!(sleeper.take(), [Alarm]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Connections need an operating system. A test of the whole service binds to port 0 and talks to itself;
+//! with the feature `sim` it runs on a simulated system instead, with virtual time and with faults that a
+//! seed draws: [`tcp::node_on`](crate::tcp::node_on) makes such a node.
