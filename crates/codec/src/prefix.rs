@@ -20,9 +20,9 @@ use crate::{Framing, FramingError};
 /// header](Self::counts_header). The frame handed out is all of it, or the payload alone with
 /// [`strip`](Self::strip).
 ///
-/// # The options of the seed
+/// # The options of the Ergo Framework
 ///
-/// Every `ChunkOptions` of the Ergo Framework has one equivalent here:
+/// Each of its `ChunkOptions` has one equivalent here:
 ///
 /// | `ChunkOptions` | here |
 /// |---|---|
@@ -35,8 +35,8 @@ use crate::{Framing, FramingError};
 /// | `MaxLength: 0` | [`.unlimited()`](Self::unlimited); what is not said is 1 MiB here |
 ///
 /// and two things differ: a length that counts the header but is smaller than it is an error
-/// here, where the seed hangs or loses the boundary, and so is what is left over at the end of
-/// the stream, where the seed drops it.
+/// here, and there a hang or a lost boundary; and so is what is left over at the end of the stream,
+/// which is dropped there.
 ///
 /// # Examples
 ///
