@@ -86,6 +86,11 @@ fn every_fault_of_others_has_its_test() {
 }
 
 #[test]
+fn every_code_of_a_fault_can_be_looked_up() {
+    check(faults::every_code_has_its_row);
+}
+
+#[test]
 fn the_top_level_is_fixed() {
     check(layout::the_top_level_is_fixed);
 }

@@ -1,4 +1,7 @@
-//! The rule about the faults that others had: each has a test by its name, or a reason.
+//! The rules about faults: those that others had have a test by their name, or a reason, and a code that
+//! is cited anywhere can be looked up.
+
+use std::collections::HashSet;
 
 use crate::tree::{File, Finding};
 
@@ -57,10 +60,45 @@ pub(crate) fn every_fault_has_its_test(files: &[File]) -> Vec<Finding> {
     findings
 }
 
+/// A code in a comment has a row in a table: who reads it can find out what is meant.
+pub(crate) fn every_code_has_its_row(files: &[File]) -> Vec<Finding> {
+    let Some(table) = files.iter().find(|file| file.path == TABLE) else {
+        return vec![Finding::missing(TABLE)];
+    };
+    let rows = table.text.lines().filter_map(|line| {
+        let cell = line.strip_prefix("| ")?.split(" |").next()?;
+        is_code(cell).then_some(cell)
+    });
+    let known: HashSet<&str> = rows.collect();
+    let mut findings = Vec::new();
+    for file in files.iter().filter(|file| file.has_extension("rs")) {
+        for (n, line) in file.text.lines().enumerate() {
+            let Some((_, comment)) = line.split_once("//") else {
+                continue;
+            };
+            let words = comment.split(|c: char| !c.is_alphanumeric() && c != '-');
+            for code in words.filter(|word| is_code(word) && !known.contains(word)) {
+                findings.push(file.finding(n + 1, format!("{code} has no row in {TABLE}")));
+            }
+        }
+    }
+    findings
+}
+
+/// `A01`, `E-01` or `O1`.
+fn is_code(word: &str) -> bool {
+    matches!(
+        *word.as_bytes(),
+        [b'A'..=b'K', b'0'..=b'9', b'0'..=b'9']
+            | [b'A'..=b'Z', b'-', b'0'..=b'9', b'0'..=b'9']
+            | [b'O', b'1'..=b'9']
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{KINDS, TABLE, every_fault_has_its_test};
-    use crate::tree::File;
+    use super::{KINDS, TABLE, every_code_has_its_row, every_fault_has_its_test};
+    use crate::tree::{File, expect};
 
     fn findings(change: impl Fn(&str) -> String) -> Vec<String> {
         let mut rows = String::from("| fault | what | test |\n|---|---|---|\n");
@@ -92,5 +130,20 @@ mod tests {
         assert_eq!(findings(another).len(), 1);
         let left_out = |row: &str| if row.contains("E-05") { "" } else { row }.to_owned();
         assert_eq!(findings(left_out).len(), 1);
+    }
+
+    #[test]
+    fn a_code_without_a_row_is_found() {
+        let rule = every_code_has_its_row;
+        let table = (
+            TABLE,
+            "| E01 | bad |\n| E-02 | bad | `test` |\n| O1 | good |\n",
+        );
+        let good =
+            "//! E01, (E-02): O1's.\n// U+0A01, RUSTSEC-2024-0399, O(1), A1, L2\nlet x = A01;\n";
+        expect(rule, &[table, ("a.rs", good)], &[]);
+        for bad in ["// E02", "x(); // see E-01", "/// O1, A10."] {
+            expect(rule, &[table, ("a.rs", bad)], &["a.rs:1"]);
+        }
     }
 }
