@@ -396,8 +396,9 @@ impl<'a, A: Actor> Ctx<'a, A> {
     }
 
     /// Links this process to the target: when the target ends, this process gets an exit signal
-    /// with its reason, and ends too unless it [traps exits](Self::trap_exit). Unlike in Erlang it does
-    /// so for [`Reason::Normal`] as well. The other way round nothing happens; two links make it mutual.
+    /// with its reason, and ends too unless it [traps exits](Self::trap_exit). Unlike in Erlang it
+    /// does so for [`Reason::Normal`] as well. The other way round nothing happens; two links make
+    /// it mutual.
     ///
     /// # Errors
     ///

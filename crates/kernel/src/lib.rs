@@ -103,11 +103,11 @@
 //! - a [monitor](Ctx::monitor) gets a notice, [`Actor::down`];
 //! - a thread that is no process [waits](Node::monitor).
 //!
-//! Links are one-way; [`Ctx::spawn_link`] makes two. Unlike in Erlang the end of a linked target with
-//! [`Reason::Normal`] is no exception. A child that is [linked to its
+//! Links are one-way; [`Ctx::spawn_link`] makes two. Unlike in Erlang the end of a linked target
+//! with [`Reason::Normal`] is no exception. A child that is [linked to its
 //! parent](SpawnOptions::link_parent) ends with it, and cannot trap that, nor any other signal from
-//! its parent, nor a [kill](Reason::Kill). Signals and notices have a lane of their own in the mailbox: never
-//! bounded, never lost, served before messages.
+//! its parent, nor a [kill](Reason::Kill). Signals and notices have a lane of their own in the
+//! mailbox: never bounded, never lost, served before messages.
 //!
 //! # Supervisors
 //!

@@ -12,9 +12,9 @@ pub type Flow = Result<(), Reason>;
 
 /// Why a process or a meta-process ended.
 ///
-/// Watchers of a process get the reason exactly as it was given: nothing is unwrapped or replaced on the
-/// way. A meta-process says for itself what its watchers are told; of a TCP connection it is the closest
-/// of these to why it was disconnected.
+/// Watchers of a process get the reason exactly as it was given: nothing is unwrapped or replaced
+/// on the way. A meta-process says for itself what its watchers are told; of a TCP connection it is
+/// the closest of these to why it was disconnected.
 ///
 /// # Examples
 ///

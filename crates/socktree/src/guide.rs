@@ -145,9 +145,9 @@
 //!
 //! # A pool cannot own connections
 //!
-//! A [`Pool`](crate::Pool) hands each message to one of its workers, so the messages of one connection would
-//! reach several, out of order. Servers and connections refuse it, and whatever else hands on what it is
-//! sent:
+//! A [`Pool`](crate::Pool) hands each message to one of its workers, so the messages of one
+//! connection would reach several, out of order. Servers and connections refuse it, and whatever
+//! else hands on what it is sent:
 //!
 //! ```
 //! use socktree::{Actor, Ctx, Flow, ListenError, NoMessages, Pool, Source, TcpEvent, TcpServer};
@@ -180,17 +180,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Name the workers instead ([`TcpServer::workers`](crate::TcpServer::workers)). A pool is for what an owner
-//! asks for: send it the work with the [`Conn`](crate::Conn) in it, and let its workers write the answers.
-//! They go out in the order in which they are written, which is not that of the questions.
+//! Name the workers instead ([`TcpServer::workers`](crate::TcpServer::workers)). A pool is for what
+//! an owner asks for: send it the work with the [`Conn`](crate::Conn) in it, and let its workers
+//! write the answers. They go out in the order in which they are written, which is not that of the
+//! questions.
 //!
 //! # Keeping bytes
 //!
-//! The [`Bytes`](crate::Bytes) of an event may be kept, cloned and sent on without a copy. They share their
-//! memory with others: a large message is a slice of the block that was read, and keeps at most four times
-//! its size; smaller ones share a chunk of 64 KiB, those below 512 bytes one of 4 KiB, which stays as long
-//! as any of them. For a queue that does not matter. What is kept for long is best kept as what it means,
-//! or in a copy of its own:
+//! The [`Bytes`](crate::Bytes) of an event may be kept, cloned and sent on without a copy. They
+//! share their memory with others: a large message is a slice of the block that was read, and keeps
+//! at most four times its size; smaller ones share a chunk of 64 KiB, those below 512 bytes one of
+//! 4 KiB, which stays as long as any of them. For a queue that does not matter. What is kept for
+//! long is best kept as what it means, or in a copy of its own:
 //!
 //! ```
 //! use socktree::Bytes;
@@ -207,9 +208,10 @@
 //!
 //! # A supervised listener
 //!
-//! A listener ends with the actor that has spawned it, so what is to be supervised is that actor. Its
-//! socket is closed before its supervisor hears of the end, so that a restart finds the port free. This is
-//! a whole program; a handler that panics costs it its connections, and the next client finds it there:
+//! A listener ends with the actor that has spawned it, so what is to be supervised is that actor.
+//! Its socket is closed before its supervisor hears of the end, so that a restart finds the port
+//! free. This is a whole program; a handler that panics costs it its connections, and the next
+//! client finds it there:
 //!
 //! ```no_run
 //! use socktree::{Actor, Ctx, Flow, NodeError, Source, Supervisor, TcpEvent, TcpServer};
@@ -241,8 +243,8 @@
 //!
 //! # Reconnecting
 //!
-//! An outgoing connection that has ended, or never came about, is made anew by whoever wants it: after a
-//! while, and not at once, for the other end may be down for long.
+//! An outgoing connection that has ended, or never came about, is made anew by whoever wants it:
+//! after a while, and not at once, for the other end may be down for long.
 //! [`Ctx::send_after`](crate::Ctx::send_after) waits without holding up anybody.
 //!
 //! ```
@@ -298,9 +300,10 @@
 //!
 //! # Testing
 //!
-//! With the feature `test-kit`, for `[dev-dependencies]`, there is `TestKit`: a node that a test drives in
-//! its own thread, with a clock that stands still until the test moves it. So a test of timers takes no
-//! time, and every run of it is the same. Whom the actor talks to is played by probes.
+//! With the feature `test-kit`, for `[dev-dependencies]`, there is `TestKit`: a node that a test
+//! drives in its own thread, with a clock that stands still until the test moves it. So a test of
+//! timers takes no time, and every run of it is the same. Whom the actor talks to is played by
+//! probes.
 //!
 #![cfg_attr(feature = "test-kit", doc = "```")]
 #![cfg_attr(not(feature = "test-kit"), doc = "```ignore")]
@@ -332,6 +335,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Connections need an operating system. A test of the whole service binds to port 0 and talks to itself;
-//! with the feature `sim` it runs on a simulated system instead, with virtual time and with faults that a
-//! seed draws: [`tcp::node_on`](crate::tcp::node_on) makes such a node.
+//! Connections need an operating system. A test of the whole service binds to port 0 and talks to
+//! itself; with the feature `sim` it runs on a simulated system instead, with virtual time and with
+//! random faults: [`tcp::node_on`](crate::tcp::node_on) makes such a node.

@@ -101,10 +101,11 @@ impl Conn {
     /// Writes bytes as they are, in the order of the calls. Framing is not added:
     /// [`write_frame`](Self::write_frame) does that.
     ///
-    /// Takes what can be a [`Bytes`] without a copy: a `Vec<u8>`, a `String`, a `&'static str`. What is
-    /// borrowed for a while has to be copied, with [`Bytes::copy_from_slice`]. Cloning a [`Bytes`] copies nothing, so that a broadcast costs one reference a connection.
-    /// What one handler writes to one connection leaves in one system call, when it has returned;
-    /// pieces of up to 2 KiB that follow one another until then are joined for that.
+    /// Takes what can be a [`Bytes`] without a copy: a `Vec<u8>`, a `String`, a `&'static str`.
+    /// What is borrowed for a while has to be copied, with [`Bytes::copy_from_slice`]. Cloning a
+    /// [`Bytes`] copies nothing, so that a broadcast costs one reference a connection. What one
+    /// handler writes to one connection leaves in one system call, when it has returned; pieces of
+    /// up to 2 KiB that follow one another until then are joined for that.
     pub fn write(&self, bytes: impl Into<Bytes>) -> Written {
         self.0.write(bytes.into())
     }

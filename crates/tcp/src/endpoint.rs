@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 /// Where to listen or to connect: an address, or a host name and a port.
 ///
 /// A text is `host:port`, with an IPv6 address in brackets; as a pair a host needs none. Nothing is
-/// looked up before [`spawn_meta`](socktree_kernel::Ctx::spawn_meta), which is also where a text without
-/// a port is refused.
+/// looked up before [`spawn_meta`](socktree_kernel::Ctx::spawn_meta), which is also where a text
+/// without a port is refused.
 ///
 /// # Examples
 ///

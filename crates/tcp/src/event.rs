@@ -14,11 +14,11 @@ use crate::conn::Conn;
 
 /// Something happened to a connection: the messages that its owner gets.
 ///
-/// For each connection there is exactly one `Connect`, first, and exactly one `Disconnect`, last: also
-/// for one that [`TcpConnection::connect`](crate::TcpConnection::connect) had given out already. The
-/// exception is an outgoing connection that never came about. If it was to be made by
-/// [`open`](crate::TcpConnection::open), there is one `ConnectFailed` and nothing else; if by `connect`,
-/// no event at all: the failure is the error of `spawn_meta`.
+/// For each connection there is exactly one `Connect`, first, and exactly one `Disconnect`, last:
+/// also for one that [`TcpConnection::connect`](crate::TcpConnection::connect) had given out
+/// already. The exception is an outgoing connection that never came about. If it was to be made by
+/// [`open`](crate::TcpConnection::open), there is one `ConnectFailed` and nothing else; if by
+/// `connect`, no event at all: the failure is the error of `spawn_meta`.
 ///
 /// # Examples
 ///
@@ -177,8 +177,8 @@ pub enum DisconnectReason {
 
 impl DisconnectReason {
     /// Whether this is an end in good order ([`PeerClosed`](Self::PeerClosed),
-    /// [`Closed`](Self::Closed) or [`ParentDown`](Self::ParentDown)), of which watchers of the alias are
-    /// told a [clean](Reason::is_clean) reason.
+    /// [`Closed`](Self::Closed) or [`ParentDown`](Self::ParentDown)), of which watchers of the
+    /// alias are told a [clean](Reason::is_clean) reason.
     pub fn is_clean(&self) -> bool {
         self.to_exit().is_clean()
     }

@@ -140,8 +140,8 @@ impl TcpServer {
 
     /// Starts a process for each connection, which owns it. The processes end with the parent, and
     /// not with their connections: let each end itself by returning
-    /// [`Reason::Normal`](socktree_kernel::Reason::Normal) for the `Disconnect`. One that does not stays,
-    /// without a connection, until the parent ends.
+    /// [`Reason::Normal`](socktree_kernel::Reason::Normal) for the `Disconnect`. One that does not
+    /// stays, without a connection, until the parent ends.
     ///
     /// `make` is told the peer's address. It runs on the event loop's own thread and must not block;
     /// the actor's `init` may. If it panics, the connection is closed and counted as
@@ -381,8 +381,8 @@ impl ServerHandle {
     }
 
     /// How many TLS handshakes have failed, by kind: [`TlsError::label`], or `crowded-out` where
-    /// there was no place for one, or it had to make room for another. Kinds that have not been seen are
-    /// left out.
+    /// there was no place for one, or it had to make room for another. Kinds that have not been
+    /// seen are left out.
     pub fn failed_handshakes(&self) -> Vec<(&'static str, u64)> {
         self.shared.handshakes.by_kind()
     }

@@ -1,5 +1,5 @@
-//! The rules about faults: those that others had have a test by their name, or a reason, and a code that
-//! is cited anywhere can be looked up.
+//! The rules about faults: those that others had have a test by their name, or a reason, and a code
+//! that is cited anywhere can be looked up.
 
 use std::collections::HashSet;
 

@@ -229,8 +229,8 @@ impl NodeBuilder {
     /// # Errors
     ///
     /// As [`start`](Self::start); [`NodeError::Spawn`] if the process could not be started;
-    /// [`NodeError::Ended`] if it ended with a reason that is not [clean](crate::Reason::is_clean); [`NodeError::Stuck`] if something had not
-    /// ended by the stop deadline.
+    /// [`NodeError::Ended`] if it ended with a reason that is not [clean](crate::Reason::is_clean);
+    /// [`NodeError::Stuck`] if something had not ended by the stop deadline.
     pub fn run<A: Actor>(self, first: A) -> Result<(), NodeError> {
         let node = self.start()?;
         let ended = match node.spawn_monitored(first) {
