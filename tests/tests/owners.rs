@@ -12,7 +12,8 @@ use socktree::{
     Reason, Source, SpawnOptions, Supervisor, Target, TcpConnection, TcpEvent, TcpServer,
 };
 use socktree_tests::{
-    Ask, Do, Ear, Notice, Probe, Served, Watch, connect, read_to_end, receive, reset, until,
+    Ask, DEADLINE, Do, Ear, Notice, Probe, Served, Watch, connect, read_to_end, receive, reset,
+    until,
 };
 
 fn ask(mut stream: &TcpStream, request: &[u8]) -> Vec<u8> {
@@ -26,17 +27,31 @@ fn is_answered(mut stream: &TcpStream) -> bool {
     stream.write_all(b"ping").is_ok() && stream.read_exact(&mut answer).is_ok()
 }
 
-/// A worker that echoes and panics on demand. It must never hear of a connection that it was not
-/// given, such as one of the process that had its name before.
+/// Which process answers on this connection.
+fn owner_of(mut stream: &TcpStream) -> String {
+    stream.write_all(b"who").expect("the server reads");
+    let mut answer = String::new();
+    while !answer.ends_with('\n') {
+        answer.push(char::from(receive(stream, 1)[0]));
+    }
+    answer.trim_end().to_owned()
+}
+
+/// A worker that echoes, says who it is, and panics on demand. It must never hear of a connection
+/// that it was not given, such as one of the process that had its name before.
 fn crashing(ear: &Ear) -> Probe {
     let mut own = HashSet::new();
-    ear.probe().on(move |_, event| {
+    ear.probe().on(move |ctx, event| {
         match event {
             TcpEvent::Connect { conn } => assert!(own.insert(conn.alias())),
             TcpEvent::Data { conn, data } => {
                 assert!(own.contains(&conn.alias()), "T-11: a stranger's connection");
                 assert!(data != "panic", "as the client wanted");
-                conn.write(data.clone());
+                if data == "who" {
+                    conn.write(format!("{}\n", ctx.pid()));
+                } else {
+                    conn.write(data.clone());
+                }
             }
             TcpEvent::Disconnect { conn, .. } => assert!(own.remove(&conn.alias())),
             _ => {}
@@ -45,10 +60,9 @@ fn crashing(ear: &Ear) -> Probe {
     })
 }
 
-/// Three supervised workers, and a server that gives them connections in turn.
-fn supervised(names: &'static [&'static str]) -> Served {
+/// Supervised workers that tell `ear`, and a server that gives them connections in turn.
+fn supervised(names: &'static [&'static str], ear: &Ear) -> Served {
     let node = Served::node(2);
-    let ear = Watch::deaf();
     let none = Supervisor::one_for_one().intensity(1000, Duration::from_secs(5));
     let supervisor = names.iter().fold(none, |supervisor, name| {
         let ear = ear.clone();
@@ -65,32 +79,49 @@ fn restarted(served: &Served, name: &str, before: Pid) -> Pid {
     })
 }
 
-/// F01, F03, F04, T-11: a crash takes the worker's own connections and no other; the restarted
-/// worker gets new ones only.
+/// F01, F03, F04, T-11: a crash takes the worker's own connections and no other, and whoever watches
+/// those is told why; the restarted worker gets new ones only.
 #[test]
 fn a_worker_that_panics_takes_its_own_connections_alone() {
-    let served = supervised(&["a", "b", "c"]);
-    let streams: Vec<_> = (0..12).map(|_| connect(served.addr())).collect();
-    streams
-        .iter()
-        .for_each(|s| assert_eq!(ask(s, b"hi"), b"hi"));
+    let (_, hears) = Probe::new();
+    let served = supervised(&["a", "b", "c"], &hears.ear());
+    let (streams, ends): (Vec<_>, Vec<_>) = (0..12)
+        .map(|_| {
+            let stream = connect(served.addr());
+            assert_eq!(ask(&stream, b"hi"), b"hi");
+            let end = served.node.monitor(hears.connect()).unwrap();
+            assert_eq!(hears.data(), "hi");
+            (stream, end)
+        })
+        .unzip();
     let before = served.node.whereis("b").unwrap();
     // They were given out in turn, so every third is b's.
     let mut victim = &streams[1];
     victim.write_all(b"panic").unwrap();
-    for (n, stream) in streams.iter().enumerate() {
+    for (n, (stream, end)) in streams.iter().zip(&ends).enumerate() {
         if n % 3 == 1 {
             let (rest, _) = read_to_end(stream);
             assert!(rest.is_empty());
+            let down = end.wait_for(DEADLINE).expect("it is told");
+            let right = DisconnectReason::OwnerDown.to_string();
+            assert_eq!(down.reason.to_string(), right, "connection {n}");
         } else {
             assert_eq!(ask(stream, b"still"), b"still");
         }
     }
     restarted(&served, "b", before);
     let new: Vec<_> = (0..6).map(|_| connect(served.addr())).collect();
-    new.iter().for_each(|s| assert_eq!(ask(s, b"new"), b"new"));
-    for (n, stream) in streams.iter().enumerate() {
-        assert!(n % 3 == 1 || ask(stream, b"on") == b"on");
+    let mut owners: Vec<_> = new.iter().map(owner_of).collect();
+    owners.sort();
+    let pid = |name| served.node.whereis(name).expect("it lives").to_string();
+    let mut expected = ["a", "a", "b", "b", "c", "c"].map(pid);
+    expected.sort();
+    assert_eq!(owners, expected, "each has two, the new process too");
+    for (n, (stream, end)) in streams.iter().zip(&ends).enumerate() {
+        if n % 3 != 1 {
+            assert_eq!(ask(stream, b"on"), b"on");
+            assert!(end.wait_for(Duration::ZERO).is_none(), "connection {n}");
+        }
     }
     drop((streams, new));
     served.finish();
@@ -100,7 +131,7 @@ fn a_worker_that_panics_takes_its_own_connections_alone() {
 /// comes meanwhile is served or turned away, but not forgotten.
 #[test]
 fn workers_killed_under_load() {
-    let served = supervised(&["a", "b", "c", "d"]);
+    let served = supervised(&["a", "b", "c", "d"], &Watch::deaf());
     let steady: Vec<_> = (0..4).map(|_| connect(served.addr())).collect();
     steady.iter().for_each(|s| assert_eq!(ask(s, b"hi"), b"hi"));
     for round in 0..20 {
@@ -112,9 +143,10 @@ fn workers_killed_under_load() {
         let lost = during.iter().filter(|s| !is_answered(s)).count();
         assert!(lost <= 2, "{lost} of 8 were turned away");
         assert_eq!(ask(&steady[0], b"steady"), b"steady");
-        restarted(&served, name, before);
+        let pid = restarted(&served, name, before).to_string();
         let after: Vec<_> = (0..8).map(|_| connect(served.addr())).collect();
-        assert!(after.iter().all(is_answered), "all workers live");
+        let owners: Vec<_> = after.iter().map(owner_of).collect();
+        assert!(owners.contains(&pid), "{name} is {pid}, not in {owners:?}");
     }
     drop(steady);
     served.finish();
