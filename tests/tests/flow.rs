@@ -391,7 +391,7 @@ fn a_handler_that_blocks_delays_no_other_owner() {
             assert_eq!(receive(&fast, 4), b"ping");
         }
         assert!(began.elapsed() < Duration::from_secs(5), "round {round}");
-        // New connections as well, of either server.
+        // New connections of the neighbour as well.
         let mut new = connect(neighbour.local_addr());
         new.write_all(b"ping").unwrap();
         assert_eq!(receive(&new, 4), b"ping");
