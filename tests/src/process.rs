@@ -1,5 +1,6 @@
 //! A process as the system sees it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -35,9 +36,25 @@ impl Process {
         assert!(allowed.expect("prlimit is there").success());
     }
 
-    /// Bytes of memory that it holds.
+    /// Bytes of memory that it holds, counted page by page: what `status` says may be out by some
+    /// hundred KiB, because the cores add up what they have counted only now and then.
     pub fn memory(self) -> u64 {
-        self.status("VmRSS:") * 1024
+        self.field("smaps_rollup", "Rss:") * 1024
+    }
+
+    /// How often each of its threads has gone to sleep.
+    pub fn sleeps(self) -> BTreeMap<String, u64> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).expect("the process lives");
+        tasks
+            .filter_map(|task| {
+                let name = task.expect("the process lives").file_name();
+                let thread = name.into_string().expect("a number");
+                let path = format!("/proc/{}/task/{thread}/status", self.0);
+                // A thread may end while we look.
+                let status = fs::read_to_string(path).ok()?;
+                Some((thread, field(&status, "voluntary_ctxt_switches:")))
+            })
+            .collect()
     }
 
     /// How many threads it has.
@@ -60,12 +77,19 @@ impl Process {
     }
 
     fn status(self, key: &str) -> u64 {
-        let path = format!("/proc/{}/status", self.0);
-        let status = fs::read_to_string(path).expect("the process lives");
-        let line = status.lines().find_map(|line| line.strip_prefix(key));
-        let value = line.and_then(|line| line.split_whitespace().next());
-        value
-            .and_then(|value| value.parse().ok())
-            .expect("the format of proc(5)")
+        self.field("status", key)
     }
+
+    fn field(self, file: &str, key: &str) -> u64 {
+        let path = format!("/proc/{}/{file}", self.0);
+        field(&fs::read_to_string(path).expect("the process lives"), key)
+    }
+}
+
+fn field(text: &str, key: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(key));
+    let value = line.and_then(|line| line.split_whitespace().next());
+    value
+        .and_then(|value| value.parse().ok())
+        .expect("the format of proc(5)")
 }
