@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Sends seeded bytes over many connections at once and checks that exactly those come back.
 
-Every connection sends its own stream in pieces of random size, one `send` per turn, while it reads.
-Without --half-close it is finished when the last byte is back and nothing follows it; with it, the
-client shuts its side down after the last byte, and all answers and then the end of the stream must
-arrive. Prints one line of JSON; leaves with 0 only if every connection was right.
+Every connection sends its own stream in pieces of random size, one `send` per turn, while it reads;
+with --min-bytes the stream has a random length, too. Without --half-close it is finished when the
+last byte is back and nothing follows it; with it, the client shuts its side down after the last byte,
+and all answers and then the end of the stream must arrive. Prints one line of JSON; leaves with 0 only
+if every connection was right.
 """
 
 import sys
@@ -17,7 +18,7 @@ import connections  # noqa: E402
 class Echo(connections.Connection):
     def __init__(self, number, args):
         super().__init__(number, args)
-        self.total = args.bytes_per_connection
+        self.total = self.random.randint(args.min_bytes or args.bytes_per_connection, args.bytes_per_connection)
         self.max_chunk = args.max_chunk
         self.taken = 0
         self.outgoing = connections.Stream(args.seed, number)
@@ -50,9 +51,13 @@ def main():
     p = connections.parser(__doc__)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--bytes-per-connection", type=connections.positive, default=65536, metavar="N")
+    p.add_argument("--min-bytes", type=connections.positive, metavar="N", help="draw each total, from this on")
     p.add_argument("--max-chunk", type=connections.positive, default=16384, metavar="N")
     p.add_argument("--half-close", action="store_true")
-    connections.run(Echo, p.parse_args())
+    args = p.parse_args()
+    if args.min_bytes and args.min_bytes > args.bytes_per_connection:
+        p.error("--min-bytes is above --bytes-per-connection")
+    connections.run(Echo, args)
 
 
 if __name__ == "__main__":
