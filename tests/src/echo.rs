@@ -1,14 +1,11 @@
 //! The echo example as a process of its own, as its users run it.
 
-use std::env;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 
+use crate::example::{end_by, example};
 use crate::process::Process;
-use crate::until::until;
 
 /// A running echo server, ended with the value.
 #[derive(Debug)]
@@ -27,7 +24,7 @@ impl EchoServer {
 
     /// Starts it under another program, such as `prlimit`, which must become it (`exec`).
     pub fn start_under(wrapper: &[&str], options: &[&str]) -> Self {
-        let program = program();
+        let program = example("echo");
         let mut command = match wrapper {
             [] => Command::new(program),
             [first, rest @ ..] => {
@@ -72,10 +69,7 @@ impl EchoServer {
 
     /// Asks it to end, as service managers do, and expects it to end well.
     pub fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(told.expect("kill(1) is there").success());
-        let status = until("the end after SIGTERM", || self.ended());
+        let status = end_by("-TERM", &mut self.child);
         assert!(status.success(), "{status}");
     }
 }
@@ -86,31 +80,4 @@ impl Drop for EchoServer {
         let _ended = self.child.kill();
         let _status = self.child.wait();
     }
-}
-
-/// The example's binary, built once if it is not what the source says.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let test = env::current_exe().expect("a test is a file");
-        // target/<profile>/deps/<test>
-        let profile = test.parent().and_then(Path::parent).expect("cargo's tree");
-        let target = profile.parent().expect("cargo's tree");
-        let name = profile.file_name().expect("cargo's tree");
-        // The whole workspace, as `cargo test` has it: then the features are the same, and
-        // everything but the example itself is there already.
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--workspace", "--example", "echo"])
-            .arg("--manifest-path")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-            .arg("--target-dir")
-            .arg(target)
-            .args(match name.to_str() {
-                Some("release") => &["--release"][..],
-                _ => &[],
-            })
-            .status();
-        assert!(status.expect("cargo is there").success());
-        profile.join("examples/echo")
-    })
 }

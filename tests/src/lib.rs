@@ -1,4 +1,4 @@
-//! What the tests share: nodes with a scripted owner, the echo example as a child process, clients,
+//! What the tests share: nodes with a scripted owner, the examples as child processes, clients,
 //! and looks at a process from outside.
 #![expect(
     clippy::missing_panics_doc,
@@ -6,6 +6,7 @@
 )]
 
 mod echo;
+mod example;
 mod net;
 mod probe;
 mod process;
@@ -17,6 +18,7 @@ mod tool;
 mod until;
 
 pub use echo::EchoServer;
+pub use example::{end_by, example};
 pub use net::{connect, connect_small, free_port, read_to_end, receive, reset};
 pub use probe::{Ask, Do, Ear, Notice, Probe, Said, Watch};
 pub use process::Process;
@@ -24,5 +26,5 @@ pub use random::Random;
 pub use served::Served;
 pub use system::{Crowded, Hooks, SystemWith};
 pub use tls::{Authority, Issued, TlsPeer};
-pub use tool::{number, run_tool, start_tool};
+pub use tool::{mirrored, number, run_tool, start_tool};
 pub use until::{DEADLINE, until};

@@ -1,6 +1,8 @@
-//! The clients in `tests/tools`, which share no code with us.
+//! Programs as clients, such as those in `tests/tools`, which share no code with us.
 
+use std::io::Write;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 
 use crate::until::DEADLINE;
 
@@ -31,6 +33,26 @@ pub fn run_tool(name: &str, arguments: &[&str]) -> String {
 /// Starts a client that goes on until its standard input ends.
 pub fn start_tool(name: &str, arguments: &[&str]) -> Child {
     command(name, arguments).spawn().expect("python3 is there")
+}
+
+/// Gives a program its standard input, which then ends, and expects the same as its output.
+pub fn mirrored(mut program: Command, input: &[u8]) {
+    let mut child = program
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program is there");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let output = thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input).expect("it reads everything"));
+        child.wait_with_output().expect("it is our child")
+    });
+    assert!(output.status.success(), "{program:?}: {}", output.status);
+    assert_eq!(output.stdout.len(), input.len(), "{program:?}");
+    assert!(
+        output.stdout == input,
+        "{program:?}: other bytes than were sent"
+    );
 }
 
 /// A figure of a report.

@@ -1,11 +1,9 @@
 //! Bytes through the echo example, from clients that share no code with us: what was sent comes
 //! back whole, in order, and to the one who sent it (O4 of the fault list).
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-use std::thread;
+use std::process::Command;
 
-use socktree_tests::{EchoServer, Process, Random, number, run_tool, until};
+use socktree_tests::{EchoServer, Process, Random, mirrored, number, run_tool, until};
 
 /// Each connection ends at another place: 16 KiB would be the end of a block, a chunk and a read.
 const THOUSAND: [&str; 6] = [
@@ -123,26 +121,6 @@ fn messages_with_a_length_in_front_cut_anywhere() {
             ],
         );
     }
-}
-
-/// Gives a program its standard input, which then ends, and expects the same as its output.
-fn mirrored(mut program: Command, input: &[u8]) {
-    let mut child = program
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program is there");
-    let mut stdin = child.stdin.take().expect("it is piped");
-    let output = thread::scope(|scope| {
-        scope.spawn(move || stdin.write_all(input).expect("it reads everything"));
-        child.wait_with_output().expect("it is our child")
-    });
-    assert!(output.status.success(), "{program:?}: {}", output.status);
-    assert_eq!(output.stdout.len(), input.len(), "{program:?}");
-    assert!(
-        output.stdout == input,
-        "{program:?}: other bytes than were sent"
-    );
 }
 
 /// B03: a client that ends its direction behind its last request gets every answer.
