@@ -6,13 +6,14 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::sync::{Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socktree::tcp::node_on;
 use socktree::{DisconnectReason, Framing, LengthPrefix, Reason, TcpEvent, TcpServer, Written};
 use socktree_reactor::sim::{Faults, Link, Peer, SimOs};
 use socktree_tests::{
-    Ask, DEADLINE, Notice, Probe, Random, Served, connect, read_to_end, receive, reset, until,
+    Ask, DEADLINE, Notice, Probe, Random, Served, connect, connect_small, read_to_end, receive,
+    reset, until,
 };
 
 fn send(mut stream: &TcpStream, bytes: &[u8]) {
@@ -308,6 +309,29 @@ fn a_slow_owner_gets_what_came_before_a_reset() {
     let (ended, reason) = served.watch.disconnect();
     assert!(matches!(reason, DisconnectReason::Reset), "{reason:?}");
     assert_eq!(ended, conns[0]);
+    served.finish();
+}
+
+/// A peer that never reads does not keep a closed connection: the rest is lost, and the owner is told.
+#[test]
+fn a_close_waits_for_its_linger_and_no_longer() {
+    const MUCH: usize = 8 << 20;
+    let linger = Duration::from_millis(200);
+    let served = Served::start(Served::any().linger(linger), Probe::new());
+    let stream = connect_small(served.addr());
+    let conn = served.watch.connect();
+    conn.write(vec![b'm'; MUCH]);
+    let closed = Instant::now();
+    conn.close();
+    let reason = served.watch.ended();
+    assert!(
+        matches!(reason, DisconnectReason::LingerTimeout),
+        "{reason:?}"
+    );
+    assert!(closed.elapsed() >= linger, "{:?}", closed.elapsed());
+    let (part, error) = read_to_end(&stream);
+    assert!(part.len() < MUCH);
+    assert_eq!(error, Some(ErrorKind::ConnectionReset));
     served.finish();
 }
 

@@ -3,49 +3,73 @@
 
 use std::error::Error as _;
 use std::io::{ErrorKind, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use socktree::{
-    Actor, Ctx, Flow, ListenError, Node, Reason, Source, SpawnError, Supervisor, TcpEvent,
-    TcpServer,
+    Actor, Ctx, Flow, ListenError, Node, Pid, Reason, Restart, Source, SpawnError, Supervisor,
+    TcpEvent, TcpServer,
 };
-use socktree_tests::{DEADLINE, Probe, Served, connect, free_port, read_to_end, receive};
+use socktree_tests::{
+    DEADLINE, Probe, Served, connect, connect_small, free_port, read_to_end, receive,
+};
 
-/// Listens on its port and panics on demand.
+/// More than the system's buffers take from a server whose peer does not read.
+const MUCH: usize = 8 << 20;
+
+/// A port of the system's choice.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Listens on its port, and on demand says much, panics, or ends.
 struct Fixed {
-    addr: SocketAddr,
-    started: Sender<()>,
+    /// The same for all that are started one after the other, once the first has bound it.
+    addr: Arc<Mutex<SocketAddr>>,
+    started: Sender<SocketAddr>,
 }
 
 impl Actor for Fixed {
     type Msg = TcpEvent;
 
     fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
-        ctx.spawn_meta(TcpServer::bind(self.addr))?;
-        self.started.send(())?;
+        let mut addr = self.addr.lock().expect("nobody panics in between");
+        *addr = ctx.spawn_meta(TcpServer::bind(*addr))?.local_addr();
+        self.started.send(*addr)?;
         Ok(())
     }
 
     fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, event: TcpEvent) -> Flow {
         if let TcpEvent::Data { conn, data } = event {
             assert!(data != "panic", "as the client wanted");
-            conn.write(data);
+            if data == "end" {
+                return Err(Reason::Normal);
+            }
+            if data == "much" {
+                conn.write(vec![b'm'; MUCH]);
+            } else {
+                conn.write(data);
+            }
         }
         Ok(())
     }
 }
 
-fn supervised(node: &Node, addr: SocketAddr) -> (mpsc::Receiver<()>, socktree::Pid) {
+/// A supervised child on this address, which tells where it listens each time that it is started.
+fn supervised(
+    node: &Node,
+    addr: SocketAddr,
+    restart: Restart,
+) -> (mpsc::Receiver<SocketAddr>, Pid) {
     let (started, starts) = mpsc::channel();
+    let addr = Arc::new(Mutex::new(addr));
     let make = move || Fixed {
-        addr,
+        addr: Arc::clone(&addr),
         started: started.clone(),
     };
-    let supervisor = Supervisor::one_for_one().child("fixed", make);
-    let supervisor = node.spawn(supervisor).expect("the port is free");
-    (starts, supervisor.pid())
+    let supervisor = Supervisor::one_for_one().restart(restart);
+    let supervisor = node.spawn(supervisor.child("fixed", make));
+    (starts, supervisor.expect("the port is free").pid())
 }
 
 /// P-04: the port is closed before the supervisor is told, so the restart can bind it, each time,
@@ -54,11 +78,10 @@ fn supervised(node: &Node, addr: SocketAddr) -> (mpsc::Receiver<()>, socktree::P
 fn p_04_a_server_that_panics_finds_its_port_free() {
     for workers in [1, 2] {
         let node = Served::node(workers);
-        let addr = free_port();
-        let (starts, supervisor) = supervised(&node, addr);
+        let (starts, supervisor) = supervised(&node, ANY, Restart::Transient);
         let ended = node.monitor(supervisor).unwrap();
         for round in 0..5 {
-            starts.recv_timeout(DEADLINE).expect("it is started");
+            let addr = starts.recv_timeout(DEADLINE).expect("it is started");
             let others: Vec<_> = (0..20).map(|_| connect(addr)).collect();
             for mut stream in &others {
                 stream.write_all(b"ping").unwrap();
@@ -72,7 +95,8 @@ fn p_04_a_server_that_panics_finds_its_port_free() {
                 assert!(rest.is_empty(), "round {round}");
             }
         }
-        starts.recv_timeout(DEADLINE).expect("it is started again");
+        let addr = starts.recv_timeout(DEADLINE);
+        let addr = addr.expect("it is started again");
         let stream = connect(addr);
         let mut sender = &stream;
         sender.write_all(b"ping").unwrap();
@@ -83,15 +107,47 @@ fn p_04_a_server_that_panics_finds_its_port_free() {
     }
 }
 
+/// P-04: a child that ends in good order leaves connections behind, whose last bytes are still under way.
+/// Nobody who is started on its port is in their way, or they in his.
+#[test]
+fn a_server_that_ends_finds_its_port_free_beside_connections_that_linger() {
+    let node = Served::node(2);
+    let (starts, supervisor) = supervised(&node, ANY, Restart::Permanent);
+    let ended = node.monitor(supervisor).unwrap();
+    let addr = starts.recv_timeout(DEADLINE).expect("it is started");
+    for round in 0..5 {
+        let lingering: Vec<_> = (0..3).map(|_| connect_small(addr)).collect();
+        for mut slow in &lingering {
+            slow.write_all(b"much").unwrap();
+            assert_eq!(receive(slow, 1), b"m");
+        }
+        let mut last = connect(addr);
+        last.write_all(b"end").unwrap();
+        assert_eq!(read_to_end(&last), (Vec::new(), None), "round {round}");
+        let again = starts.recv_timeout(DEADLINE);
+        assert_eq!(again.expect("it is started again"), addr, "round {round}");
+        let mut next = connect(addr);
+        next.write_all(b"ping").unwrap();
+        assert_eq!(receive(&next, 4), b"ping");
+        // They have not ended before, and end as they would have.
+        for slow in &lingering {
+            let (rest, error) = read_to_end(slow);
+            assert_eq!((rest.len(), error), (MUCH - 1, None), "round {round}");
+        }
+    }
+    assert!(ended.wait_for(Duration::ZERO).is_none(), "no retry failed");
+    assert!(node.stop().unwrap().is_clean());
+}
+
 /// F05: one crash too many ends the supervisor, and when that is told the port is free.
 #[test]
 fn a_supervisor_that_gives_up_leaves_the_port_free() {
     let node = Served::node(2);
-    let addr = free_port();
-    let (starts, supervisor) = supervised(&node, addr);
+    let (starts, supervisor) = supervised(&node, ANY, Restart::Transient);
     let ended = node.monitor(supervisor).unwrap();
+    let mut addr = ANY;
     for _ in 0..6 {
-        starts.recv_timeout(DEADLINE).expect("it is started");
+        addr = starts.recv_timeout(DEADLINE).expect("it is started");
         let mut victim = connect(addr);
         victim.write_all(b"panic").unwrap();
         read_to_end(&victim);
@@ -101,7 +157,7 @@ fn a_supervisor_that_gives_up_leaves_the_port_free() {
         matches!(down.reason, Reason::RestartsExceeded { .. }),
         "{down:?}"
     );
-    let (again, _) = supervised(&node, addr);
+    let (again, _) = supervised(&node, addr, Restart::Transient);
     again.recv_timeout(DEADLINE).expect("the port is free");
     assert!(node.stop().unwrap().is_clean());
 }

@@ -2,11 +2,15 @@
 //! hold it up (I01, I03, T-10 of the fault list).
 
 use std::io::Write;
+use std::net::TcpListener;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use socktree::{DisconnectReason, Reason};
-use socktree_tests::{Ask, Notice, Probe, Served, connect, connect_small, read_to_end, receive};
+use socktree::{DisconnectReason, Reason, TcpEvent};
+use socktree_tests::{
+    Ask, DEADLINE, Notice, Probe, Served, connect, connect_small, read_to_end, receive, until,
+};
 
 /// More than the system's buffers take from a server whose peer does not read.
 const MUCH: usize = 8 << 20;
@@ -113,7 +117,7 @@ fn workers_are_told_when_the_parent_ends() {
         assert!(hears.all_over());
         assert!(matches!(served.watch.notice(), Notice::Terminated(_)));
         drop(streams);
-        socktree_tests::until("nothing left", || {
+        until("nothing left", || {
             (served.node.info().aliases == before.aliases).then_some(())
         });
         worker.ask(|_| ());
@@ -144,4 +148,43 @@ fn a_server_can_end_alone() {
     served.node.exit(&served.parent, Reason::Shutdown);
     assert_eq!(read_to_end(&stream), (Vec::new(), None));
     served.stop();
+}
+
+/// An owner that does not come back holds up the stop until its deadline, and is named. The others end in
+/// good order beside it.
+#[test]
+fn an_owner_that_is_stuck_is_reported() {
+    let (let_go, gate) = mpsc::channel::<()>();
+    let (enter, entered) = mpsc::channel();
+    let (probe, watch) = Probe::new();
+    let probe = probe.on(move |_, event| {
+        if matches!(event, TcpEvent::Data { .. }) {
+            enter.send(())?;
+            // Ends when the test drops the other end.
+            let _let_go = gate.recv_timeout(DEADLINE);
+        }
+        Ok(())
+    });
+    let node = socktree::node("tests@localhost").workers(1);
+    let node = node.stop_deadline(Duration::from_millis(300));
+    let node = node.start().expect("a node");
+    let (other, _hears) = Probe::echo();
+    let other = node.spawn(other).unwrap();
+    let neighbour = other.ask(|ctx| ctx.spawn_meta(Served::any())).unwrap();
+    let served = Served::start_on(node, Served::any(), (probe, watch));
+    let stuck: Vec<_> = (0..5).map(|_| connect(served.addr())).collect();
+    let mut free = connect(neighbour.local_addr());
+    free.write_all(b"ping").unwrap();
+    assert_eq!(receive(&free, 4), b"ping");
+    let mut sender = &stuck[2];
+    sender.write_all(b"stuck").unwrap();
+    entered.recv_timeout(DEADLINE).expect("the handler began");
+
+    let report = served.node.stop().unwrap();
+    let pids: Vec<_> = report.stuck.iter().map(|process| process.pid).collect();
+    assert_eq!(pids, [served.parent.pid()], "{report}");
+    assert_eq!(read_to_end(&free), (Vec::new(), None));
+    drop(free);
+    drop(TcpListener::bind(neighbour.local_addr()).expect("the port is free"));
+    drop(let_go);
 }
