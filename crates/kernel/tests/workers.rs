@@ -8,6 +8,7 @@
 mod lab;
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,6 +36,18 @@ fn gate() -> (impl FnOnce() + Send + 'static, Receiver<()>, Sender<()>) {
         opened.recv().unwrap();
     };
     (pass, beginning, open)
+}
+
+/// Unless said otherwise there is one for each core, and all are used.
+#[test]
+fn there_are_as_many_workers_as_cores() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let node = NodeBuilder::new("lab@localhost").start().unwrap();
+    assert_eq!(node.workers(), cores);
+    let handles: Vec<_> = (0..cores).map(|_| Handle::new(&node)).collect();
+    let used: HashSet<_> = handles.iter().map(|h| h.run(|ctx| ctx.worker())).collect();
+    assert_eq!(used.len(), cores);
+    stop(&node);
 }
 
 /// F10, noticed by the watchdog.
