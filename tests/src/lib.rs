@@ -15,6 +15,7 @@ mod served;
 mod system;
 mod tls;
 mod tool;
+mod trace;
 mod until;
 
 pub use echo::EchoServer;
@@ -27,4 +28,5 @@ pub use served::Served;
 pub use system::{Crowded, Hooks, SystemWith};
 pub use tls::{Authority, Issued, TlsPeer};
 pub use tool::{mirrored, number, run_tool, start_tool};
+pub use trace::Trace;
 pub use until::{DEADLINE, until};

@@ -1,12 +1,11 @@
 //! Options as they reach the real sockets, seen from outside.
 
-use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
 use socktree::{Keepalive, TcpConnection};
-use socktree_tests::{Ask, EchoServer, Probe, Served, connect, until};
+use socktree_tests::{Ask, Probe, Served, connect};
 
 /// What `ss` says about sockets.
 fn ss(options: &str, filter: &str) -> String {
@@ -72,27 +71,6 @@ fn the_backlog() {
         assert_eq!(line.split_whitespace().nth(2), Some(expected), "{line}");
         served.finish();
     }
-}
-
-/// Small writes are not held back, on what is accepted as on what is made.
-#[test]
-fn nodelay_is_set() {
-    let log = std::env::temp_dir().join(format!("socktree-nodelay-{}", std::process::id()));
-    let path = log.to_str().expect("a plain path");
-    // `-D` makes the server our child, and the tracer its grandchild.
-    let wrapper = ["strace", "-D", "-f", "-e", "trace=setsockopt", "-o", path];
-    let server = EchoServer::start_under(&wrapper, &["--threads", "1"]);
-    drop(connect(server.addr()));
-    let set = until("the option in the trace", || {
-        let calls = fs::read_to_string(&log).unwrap_or_default();
-        calls
-            .lines()
-            .find(|line| line.contains("TCP_NODELAY"))
-            .map(str::to_owned)
-    });
-    assert!(set.contains("TCP_NODELAY, [1], 4) = 0"), "{set}");
-    server.stop();
-    let _left_behind = fs::remove_file(&log);
 }
 
 /// Names are looked up, and IPv6 is served like IPv4.
