@@ -62,15 +62,12 @@ fn a_descriptor_that_another_worker_frees_is_taken_at_once() {
 
     let first = connect(served.addr());
     let mut open = VecDeque::from([hears.connect()]);
-    let waiting: Vec<_> = (0..ROUNDS).map(|_| client()).collect();
+    let waiting = [(); ROUNDS].map(|()| client());
     let taken = exhaust();
-    let waiting: Vec<TcpStream> = waiting
-        .into_iter()
-        .map(|client| {
-            client.connect(&served.addr().into()).expect("it listens");
-            client.into()
-        })
-        .collect();
+    let waiting = waiting.map(|client| {
+        client.connect(&served.addr().into()).expect("it listens");
+        TcpStream::from(client)
+    });
 
     let (_silent, bell) = mpsc::channel::<()>();
     let mut starved = STARVED;
