@@ -3,10 +3,12 @@
 //!
 //! ```text
 //! cargo run --release -p socktree-bench --bin blocked-neighbour -- [ROUNDS] [SLEEP_MS] [blocking]
+//!     [--workers N]
 //! ```
 //!
 //! With the word `blocking` the sleep is announced by `ctx.blocking`; without, the watchdog has to
-//! notice. Prints the median and the longest round trip with and without the sleep.
+//! notice. With `--workers` there are several, and the two owners live on the first two of them,
+//! which may share a thread. Prints the median and the longest round trip with and without the sleep.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "its result")]
 
@@ -69,12 +71,23 @@ fn measure(
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut workers = 1;
+    let mut words = Vec::new();
     let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--workers" {
+            let count = arguments.next().ok_or("--workers needs a number")?;
+            workers = count.parse()?;
+        } else {
+            words.push(argument);
+        }
+    }
+    let mut arguments = words.into_iter();
     let rounds: u32 = arguments.next().map_or(Ok(10), |text| text.parse())?;
     let sleep = Duration::from_millis(arguments.next().map_or(Ok(1000), |text| text.parse())?);
     let announced = arguments.next().is_some_and(|word| word == "blocking");
 
-    let node = socktree::node("bench@localhost").workers(1).start()?;
+    let node = socktree::node("bench@localhost").workers(workers).start()?;
     let (listening, listens) = channel();
     let quick = Owner {
         sleep: None,
