@@ -74,12 +74,14 @@ impl Actor for Subject {
                 let is_last = match &self.partner {
                     None => self.got == self.total,
                     Some(partner) if self.bounces => {
-                        ctx.send_to(partner, Ping(n))?;
+                        ctx.send_to(partner, Ping(n))
+                            .map_err(|error| error.map(drop))?;
                         false
                     }
                     Some(_) if n == 0 => true,
                     Some(partner) => {
-                        ctx.send_to(partner, Ping(n - 1))?;
+                        ctx.send_to(partner, Ping(n - 1))
+                            .map_err(|error| error.map(drop))?;
                         false
                     }
                 };
@@ -110,7 +112,7 @@ impl Breeder {
         self.left -= 1;
         let options = SpawnOptions::new().worker(ctx.worker()).monitored();
         let child = ctx.spawn_with(Subject::default(), options)?;
-        ctx.send_to(&child, Stop)?;
+        ctx.send_to(&child, Stop).map_err(|error| error.map(drop))?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! nothing has to watch the callee: when it ends, its mailbox and its state are dropped, and with
 //! them the replies that it still owed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -59,15 +59,33 @@ use crate::timer::{Action, Deadline, Expire, TimerRef};
 /// # node.stop()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// It is not `Sync`, and so no message with one in it is. A refused message would otherwise become a
+/// [`Reason`] through `?`, and its caller wait for as long as somebody keeps that:
+///
+/// ```compile_fail,E0277
+/// # use socktree_kernel::{Actor, Ctx, Flow, Reply, protocol};
+/// # struct Length { of: &'static str, reply: Reply<usize> }
+/// # protocol!(Length);
+/// fn pass_on<A: Actor>(ctx: &mut Ctx<'_, A>, message: Length) -> Flow {
+///     ctx.send("measure", message)?; // `.map_err(|error| error.map(drop))?` answers before
+///     Ok(())
+/// }
+/// ```
 #[must_use = "dropping it tells the caller that there is no answer"]
 pub struct Reply<R> {
     /// `None` once it is used.
     asker: Option<Arc<dyn Asker<R>>>,
+    /// A reason is `Sync`, which keeps this out of it.
+    not_sync: PhantomData<Cell<()>>,
 }
 
 impl<R> Reply<R> {
     fn new(asker: Arc<dyn Asker<R>>) -> Self {
-        Self { asker: Some(asker) }
+        Self {
+            asker: Some(asker),
+            not_sync: PhantomData,
+        }
     }
 
     /// Answers. The answer comes back if nobody waits for it any more, because the call has timed
