@@ -370,10 +370,10 @@ impl<A: Actor> Process<A> {
         for action in self.core.strike_timers() {
             contain(pid, || drop(action));
         }
-        cell.stage = Stage::Ending(reason.clone());
         if metas.is_empty() {
-            return self.finish(cell, &reason, turn);
+            return self.finish(cell, reason, turn);
         }
+        cell.stage = Stage::Ending(reason.clone());
         drop(cell);
         for alias in metas {
             if let Some(AliasEntry::Meta { port, parent }) = self.core.node.registry.alias(alias) {
@@ -387,27 +387,32 @@ impl<A: Actor> Process<A> {
                 });
             }
         }
+        // The second half may be through already, on another thread.
+        contain(pid, || drop(reason));
     }
 
     /// The second half of the end: all sockets are closed. Names become free, `terminate` is
     /// called, and only then is anyone told, so that whoever restarts the process finds its place
     /// empty.
-    fn finish(&self, mut cell: MutexGuard<'_, Cell<A>>, reason: &Reason, turn: Option<&Turn<'_>>) {
+    ///
+    /// Nobody may hold the reason after it: then it goes with us, and not with whoever lets go of the
+    /// process last.
+    fn finish(&self, mut cell: MutexGuard<'_, Cell<A>>, reason: Reason, turn: Option<&Turn<'_>>) {
         let node = &self.core.node;
         let pid = self.core.pid;
         let (told_of_name, aliases) = self.core.release_addresses();
         if let Some(mut actor) = cell.actor.take() {
             let trap_exit = &mut cell.trap_exit;
             contain(pid, || {
-                actor.terminate(&mut Ctx::new(self, trap_exit, turn), reason);
+                actor.terminate(&mut Ctx::new(self, trap_exit, turn), &reason);
             });
-            contain(pid, || drop_for(reason, actor));
+            contain(pid, || drop_for(&reason, actor));
             let level = if reason.is_clean() {
                 log::Level::Debug
             } else {
                 log::Level::Error
             };
-            self.log_end(level, reason);
+            self.log_end(level, &reason);
         }
         drop(cell);
         // Empty unless `init` failed: then its children do not outlive it.
@@ -420,21 +425,23 @@ impl<A: Actor> Process<A> {
         self.core.release_watches();
         let told = node.registry.end_process(&self.core);
         for alias in aliases {
-            node.registry.notify(alias, reason, Some(pid));
+            node.registry.notify(alias, &reason, Some(pid));
         }
         if let Some(told) = told_of_name {
-            told.tell(reason, Some(pid));
+            told.tell(&reason, Some(pid));
         }
-        told.tell(reason, Some(pid));
+        told.tell(&reason, Some(pid));
         node.one_ended();
+        contain(pid, || drop(reason));
     }
 
     #[inline(always)]
     fn run_now(&self, turn: &Turn<'_>) -> After {
         let mut cell = lock(&self.cell);
-        if let Stage::Ending(reason) = &cell.stage {
-            let reason = reason.clone();
-            self.finish(cell, &reason, Some(turn));
+        if let Stage::Ending(_) = cell.stage
+            && let Stage::Ending(reason) = std::mem::replace(&mut cell.stage, Stage::Serves)
+        {
+            self.finish(cell, reason, Some(turn));
             return After::Rest;
         }
         if self.core.own_thread {
@@ -445,9 +452,10 @@ impl<A: Actor> Process<A> {
         {
             drop(cell);
             // A failure ends the process here and now, and is told to whoever waits or watches.
-            return match self.init_now(Some(turn), whom) {
-                Ok(()) | Err(_) => After::Rest,
-            };
+            if let Err(reason) = self.init_now(Some(turn), whom) {
+                contain(self.core.pid, || drop(reason));
+            }
+            return After::Rest;
         }
         match caught(|| self.serve(&mut cell, turn)) {
             Ok(after) => after,

@@ -16,9 +16,9 @@ use crate::worker::Worker;
 /// A thread that has had no work for this long ends.
 const SPARE_LIFE: Duration = Duration::from_secs(10);
 
-/// How often a thread takes a worker's loop up again after a panic in it. The kernel contains user
-/// code where it calls it, so what gets as far is a driver's mistake or our own: it must not
-/// silence the worker, nor keep a core busy for ever.
+/// How often in a row a thread takes a worker's loop up again after a panic in it. The kernel
+/// contains user code where it calls it, so what gets as far is a driver's mistake or our own: it
+/// must not silence the worker, nor keep a core busy for ever.
 pub(crate) const PANICS: usize = 100;
 
 /// A worker to drive, and the epoch to drive it in.
@@ -113,14 +113,7 @@ impl Spares {
         let _for_good = crate::node::count_as_handler();
         let mut job = Some(first);
         while let Some(Job { worker, epoch }) = job.take() {
-            let drive = || {
-                worker.drive(epoch);
-                Ok(())
-            };
-            let panics = (0..PANICS).map_while(|_| caught(drive).err());
-            for panic in panics {
-                log::error!("{}: {panic}", worker.id);
-            }
+            go_on(&worker, epoch);
             drop(worker);
             job = self.waiting.recv_timeout(SPARE_LIFE).ok();
         }
@@ -138,5 +131,23 @@ impl Spares {
             .all_ended
             .wait_timeout_while(threads, at_most, |threads| *threads > 0)
             .unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// Drives a worker whatever panics, unless that is all it does.
+fn go_on(worker: &Arc<Worker>, epoch: u64) {
+    let drive = || {
+        worker.drive(epoch);
+        Ok(())
+    };
+    let mut panics = 0;
+    while panics < PANICS {
+        let turns = worker.turns();
+        let Err(panic) = caught(drive) else {
+            return;
+        };
+        log::error!("{}: {panic}", worker.id);
+        let has_served = worker.turns() != turns;
+        panics = if has_served { 1 } else { panics + 1 };
     }
 }

@@ -115,6 +115,8 @@ pub(crate) struct Worker {
     stopping: AtomicBool,
     /// How many messages have been handled. Written by the thread that drives.
     messages: AtomicU64,
+    /// How many turns have been completed. Written by the thread that drives.
+    turns: AtomicU64,
     /// A [`Home`], for those who decide about it.
     home: AtomicU8,
     /// The epoch of the host whose thread has taken a turn here since this worker moved in.
@@ -170,6 +172,7 @@ impl Worker {
             pending: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             messages: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
             home: AtomicU8::new(Home::Own as u8),
             hosts_epoch: AtomicU64::new(lodging::NO_EPOCH),
             spares,
@@ -331,6 +334,11 @@ impl Worker {
         }
     }
 
+    /// Changes with every turn that is completed by a thread of the worker's own.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
     /// Drives the worker until the node stops or another thread takes over.
     pub(crate) fn drive(self: &Arc<Self>, epoch: u64) -> Drive {
         let _seat = self.sit_down(epoch);
@@ -367,6 +375,7 @@ impl Worker {
                     None => return Drive::Displaced,
                 };
             }
+            self.turns.store(self.turns() + 1, Ordering::Relaxed);
         }
     }
 

@@ -14,10 +14,12 @@ use std::time::Duration;
 use crossbeam_channel::{bounded, unbounded};
 use lab::{Handle, Plan, hear, node, stop, until};
 use socktree_kernel::{
-    Actor, Ctx, Flow, NoMessages, Node, Reason, Source, SpawnError, SpawnOptions,
+    Actor, BlockingMeta, Ctx, Flow, NoMessages, Node, Reason, Source, SpawnError, SpawnOptions,
+    protocol,
 };
 
 /// Goes off when it is dropped.
+#[derive(Debug)]
 struct Bomb;
 
 impl Drop for Bomb {
@@ -231,6 +233,71 @@ impl fmt::Display for Unspeakable {
 }
 
 impl Error for Unspeakable {}
+
+/// An error that goes off when its last holder lets go of it.
+#[derive(Debug)]
+struct Explosive(Bomb);
+
+impl fmt::Display for Explosive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("explosive")
+    }
+}
+
+impl Error for Explosive {}
+
+/// Ends with such an error.
+struct Doomed;
+
+struct Go;
+protocol!(Go);
+
+impl Actor for Doomed {
+    type Msg = Go;
+
+    fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, _: Go) -> Flow {
+        Err(Explosive(Bomb).into())
+    }
+}
+
+/// F02: more of them than a worker's loop would stand.
+#[test]
+fn a_reason_may_panic_when_it_is_dropped() {
+    let (node, neighbour) = lab_with_neighbour();
+    for _ in 0..150 {
+        node.spawn(Doomed).unwrap().send(Go).unwrap();
+        neighbour.run(|_| ());
+    }
+    // Those that end in two halves, and are still known meanwhile.
+    for _ in 0..20 {
+        let doomed = node.spawn(Keeper).unwrap();
+        doomed.send(Go).unwrap();
+        drop(doomed);
+        until("it has ended", || node.info().processes == 1);
+    }
+    all_is_well(&node, &neighbour);
+}
+
+/// Ends with such an error, after a meta-process has ended.
+struct Keeper;
+
+impl Actor for Keeper {
+    type Msg = Go;
+
+    fn init(&mut self, ctx: &mut Ctx<'_, Self>) -> Flow {
+        let (held, wait) = bounded::<()>(0);
+        let meta = BlockingMeta::<Go>::new(move |_| {
+            let _released = wait.recv();
+            Ok(())
+        });
+        ctx.spawn_meta(meta.on_exit(move || drop(held)))?;
+        Ok(())
+    }
+
+    fn handle(&mut self, _: &mut Ctx<'_, Self>, _: Source, _: Go) -> Flow {
+        Err(Explosive(Bomb).into())
+    }
+}
 
 /// Prints every record, as a real one would.
 struct Logger;

@@ -52,7 +52,7 @@ pub(super) struct Guest {
     epoch: u64,
     /// For how long the worker has nothing to do.
     wait: Wait,
-    /// How often its driver has panicked here, with no other thread to be had.
+    /// How often in a row its driver has panicked here, with no other thread to be had.
     panics: usize,
 }
 
@@ -289,7 +289,7 @@ impl Guest {
     fn take_turn(mut self, host: &Turn<'_>) -> Option<Self> {
         let (worker, epoch) = (&self.worker, self.epoch);
         match caught(|| Ok(worker.take_turn(epoch, host))) {
-            Ok(wait) => self.wait = wait?,
+            Ok(wait) => (self.wait, self.panics) = (wait?, 0),
             Err(panic) => {
                 // As in a thread of its own: it goes on, in one if there is one, but not for ever.
                 log::error!("{}: {panic}", worker.id);
