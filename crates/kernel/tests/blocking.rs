@@ -240,3 +240,83 @@ fn m_05_both_halves_may_end_it_at_once() {
     assert!(watcher.noted().is_none(), "and no second");
     stop(&node);
 }
+
+/// What a handler holds: says that it is being dropped, and waits.
+struct Slow {
+    began: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        let _nobody_looks = self.began.send(());
+        let _released = self.go_on.recv();
+    }
+}
+
+/// P-04, M-05: nobody is told before the handler has returned, and let go of what it held.
+#[test]
+fn m_05_its_end_waits_for_its_handler() {
+    struct Work;
+    struct Fail;
+    protocol! {
+        enum Todo { Work(Work), Fail(Fail) }
+    }
+    let node = node(2);
+    let watcher = Handle::new(&node);
+    for by in ["an exit", "its owner", "itself", "its start"] {
+        let owner = Handle::new(&node);
+        let (worked, works) = bounded(1);
+        let (release, released) = gate();
+        let (finish, finished) = gate();
+        let (began, dropping) = bounded(1);
+        let (go_on, goes_on) = gate();
+        let alias = owner.run(move |ctx| {
+            let meta = BlockingMeta::<u64>::new(move |_| {
+                let _finished = finished.recv();
+                Ok(())
+            });
+            let held = Slow {
+                began,
+                go_on: goes_on,
+            };
+            let meta = meta.handler(10, move |_, _, todo: Todo| {
+                let _held = &held;
+                match todo {
+                    Todo::Fail(Fail) => Err(Reason::Normal),
+                    Todo::Work(Work) => {
+                        worked.send(()).unwrap();
+                        let _released = released.recv();
+                        Ok(())
+                    }
+                }
+            });
+            ctx.spawn_meta(meta).unwrap()
+        });
+        watcher.run(move |ctx| ctx.monitor(alias).unwrap());
+        let heard_nothing = || {
+            watcher.run(|_| ());
+            assert!(watcher.noted().is_none() && owner.noted().is_none(), "{by}");
+        };
+        node.send(alias, Work).ok().unwrap();
+        hear(&works);
+        match by {
+            "an exit" => node.exit(alias, Reason::Normal),
+            "its owner" => node.exit(&owner.address, Reason::Normal),
+            "itself" => node.send(alias, Fail).ok().unwrap(),
+            _ => drop(finish),
+        }
+        heard_nothing();
+        drop(release);
+        hear(&dropping);
+        heard_nothing();
+        drop(go_on);
+        assert!(matches!(watcher.down().1, Reason::Normal));
+        if by == "its owner" {
+            owner.end();
+        } else {
+            owner.run(|_| ());
+        }
+    }
+    stop(&node);
+}

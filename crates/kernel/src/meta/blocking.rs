@@ -32,9 +32,10 @@ type OnExit = Box<dyn FnOnce() + Send>;
 /// what both closures hold.
 ///
 /// The meta-process ends when `start` returns, when the handler fails, when it gets an exit signal,
-/// or when its owner ends. Its reason is that of whichever came first. `start` is made to return by
-/// what [`on_exit`](Self::on_exit) does, and the end waits for it; without that, the end waits for
-/// nothing, and `start` finds that nobody listens any more the next time it [sends](MetaHandle::send).
+/// or when its owner ends. Its reason is that of whichever came first. The end waits for the message
+/// that the handler is just at. `start` is made to return by what [`on_exit`](Self::on_exit) does, and
+/// the end waits for it too; without that, it is not waited for, and finds that nobody listens any more
+/// the next time it [sends](MetaHandle::send).
 ///
 /// As always, exits and notices overtake messages: whoever must not miss the last ones has `start`
 /// send its end as a message of its own.
@@ -148,6 +149,7 @@ where
                 reason: None,
                 life: None,
                 start_is_over: self.on_exit.is_none(),
+                handler_is_over: self.handler.is_none(),
                 on_exit: self.on_exit,
                 rooms: 0,
             }),
@@ -162,7 +164,7 @@ where
         let handler = self.handler.map(|(handle_one, options)| {
             let half = HandlerHalf {
                 meta: handle.clone(),
-                handle_one,
+                handle_one: Some(handle_one),
             };
             scope.hidden(half, &options)
         });
@@ -294,6 +296,8 @@ struct End {
     life: Option<MetaLife>,
     /// Nothing of `start` is waited for any more, because it has returned or cannot be made to.
     start_is_over: bool,
+    /// There is no handler, or none any more.
+    handler_is_over: bool,
     on_exit: Option<OnExit>,
     /// How often there was room at the owner's.
     rooms: u64,
@@ -333,23 +337,32 @@ impl Shared {
         self.settle();
     }
 
+    fn handler_is_over(&self) {
+        lock(&self.end).handler_is_over = true;
+        self.settle();
+    }
+
     /// Ends it if there is a reason and nothing to wait for.
     fn settle(&self) {
         let mut end = lock(&self.end);
-        if !end.start_is_over {
-            return;
-        }
         let Some(reason) = end.reason.clone() else {
             return;
         };
+        if !end.handler_is_over {
+            drop(end);
+            // It may be at a message just now. Without the process, its drop is what comes next.
+            if let Some(half) = self.handler.get().and_then(Weak::upgrade) {
+                half.signal(Signal::ordered(half.core().pid, Reason::Normal));
+            }
+            return;
+        }
+        if !end.start_is_over {
+            return;
+        }
         let life = end.life.take();
         drop(end);
-        let Some(life) = life else {
-            return;
-        };
-        life.end(&reason);
-        if let Some(half) = self.handler.get().and_then(Weak::upgrade) {
-            half.signal(Signal::ordered(half.core().pid, Reason::Normal));
+        if let Some(life) = life {
+            life.end(&reason);
         }
     }
 
@@ -409,18 +422,30 @@ impl MetaPort for Port {
 /// The handler as a process that is in no table: it has the meta-process's address, and no other.
 struct HandlerHalf<T, M> {
     meta: MetaHandle<T>,
-    handle_one: HandleOne<T, M>,
+    /// `None` once it is dropped.
+    handle_one: Option<HandleOne<T, M>>,
 }
 
 impl<T: Send + 'static, M: Protocol> Actor for HandlerHalf<T, M> {
     type Msg = M;
 
     fn handle(&mut self, _: &mut Ctx<'_, Self>, from: Source, message: M) -> Flow {
-        (self.handle_one)(&self.meta, from, message)
+        let handle_one = self.handle_one.as_mut();
+        handle_one.expect("it goes with the process")(&self.meta, from, message)
     }
 
     fn terminate(&mut self, _: &mut Ctx<'_, Self>, reason: &Reason) {
         self.meta.shared.exit(reason.clone());
+    }
+}
+
+impl<T, M> Drop for HandlerHalf<T, M> {
+    /// Nobody is told before what the handler holds is gone.
+    fn drop(&mut self) {
+        let shared = &self.meta.shared;
+        let handle_one = self.handle_one.take();
+        contain(shared.alias, || drop(handle_one));
+        shared.handler_is_over();
     }
 }
 
