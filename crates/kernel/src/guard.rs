@@ -1,9 +1,37 @@
 //! Runs foreign code so that its panic stays where it happened.
 
+use std::any::type_name;
 use std::fmt;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::reason::Reason;
+
+/// The user's value among our own, whose drop is contained wherever it comes about: that of several
+/// together, too, of which the second to panic would end the whole program.
+#[derive(Clone, Debug)]
+pub(crate) struct Foreign<T>(Option<T>);
+
+impl<T> Foreign<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T> Deref for Foreign<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl<T> Drop for Foreign<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        contain(type_name::<T>(), || drop(value));
+    }
+}
 
 /// Runs a callback; a panic becomes the reason.
 pub(crate) fn caught<T>(f: impl FnOnce() -> Result<T, Reason>) -> Result<T, Reason> {

@@ -10,6 +10,7 @@ use crate::actor::{Actor, Down, Exit};
 use crate::call::Reply;
 use crate::ctx::Ctx;
 use crate::error::SpawnError;
+use crate::guard::{Foreign, contain};
 use crate::id::{Name, Pid};
 use crate::message::{Address, Envelope, Protocol, Sink, Source};
 use crate::node::SpawnOptions;
@@ -148,7 +149,7 @@ impl<A: Actor> Pool<A> {
 
     /// What to do with a message that no worker took, because all are full or just being
     /// replaced. It gets the message and its sender, so that nothing is lost unseen. By default it
-    /// is dropped, which a call hears of at once, and the log says so.
+    /// is dropped, which a call hears of at once, and the log says so. A panic in it is only logged.
     pub fn on_refused(mut self, take: impl FnMut(Source, A::Msg) + Send + 'static) -> Self {
         self.on_refused = Box::new(take);
         self
@@ -182,7 +183,23 @@ impl<A: Actor> Pool<A> {
             }
         }
         self.counts.refused += 1;
-        (self.on_refused)(from, message);
+        let on_refused = &mut self.on_refused;
+        contain(ctx.pid(), || on_refused(from, message));
+    }
+
+    /// What is no work.
+    fn manage(&mut self, ctx: &mut Ctx<'_, Self>, message: PoolMsg<A::Msg>) -> Flow {
+        match message {
+            PoolMsg::Work(_) => unreachable!("work is forwarded"),
+            PoolMsg::Resize(ResizePool { size, reply }) => {
+                self.resize(ctx, size)?;
+                reply.send(self.failed.take().map_or(Ok(()), Err));
+            }
+            PoolMsg::Inspect(InspectPool { reply }) => drop(reply.send(self.info())),
+            PoolMsg::Look => self.look(ctx)?,
+            PoolMsg::Tick(_) => crew::tick(self, ctx)?,
+        }
+        Ok(())
     }
 
     fn resize(&mut self, ctx: &mut Ctx<'_, Self>, size: usize) -> Result<(), Reason> {
@@ -260,23 +277,21 @@ impl<A: Actor> Actor for Pool<A> {
     fn handle(&mut self, ctx: &mut Ctx<'_, Self>, from: Source, message: Self::Msg) -> Flow {
         match message {
             PoolMsg::Work(message) => self.forward(ctx, from, message),
-            PoolMsg::Resize(ResizePool { size, reply }) => {
-                self.resize(ctx, size)?;
-                reply.send(self.failed.take().map_or(Ok(()), Err));
-            }
-            PoolMsg::Inspect(InspectPool { reply }) => drop(reply.send(self.info())),
-            PoolMsg::Look => self.look(ctx)?,
-            PoolMsg::Tick(_) => crew::tick(self, ctx)?,
+            other => crew::guarded(self, ctx, |this, ctx| this.manage(ctx, other))?,
         }
         Ok(())
     }
 
     fn down(&mut self, ctx: &mut Ctx<'_, Self>, down: Down) -> Flow {
-        crew::down(self, ctx, &down)
+        let down = Foreign::new(down);
+        crew::guarded(self, ctx, |this, ctx| crew::down(this, ctx, &down))
     }
 
     fn exit(&mut self, ctx: &mut Ctx<'_, Self>, exit: Exit) -> Flow {
-        crew::shut_down(self, ctx, &exit.reason)
+        let exit = Foreign::new(exit);
+        crew::guarded(self, ctx, |this, ctx| {
+            crew::shut_down(this, ctx, &exit.reason)
+        })
     }
 }
 

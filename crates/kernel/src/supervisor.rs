@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::actor::{Actor, Down, Exit};
 use crate::ctx::Ctx;
 use crate::error::SpawnError;
-use crate::guard::caught;
+use crate::guard::{Foreign, caught};
 use crate::id::{Name, Pid};
 use crate::message::Source;
 use crate::meta::Inspection;
@@ -34,6 +34,7 @@ pub(crate) use crew::{Crew, Host, Tick};
 use manage::Leaving;
 pub(crate) use rules::{ChildId, Policy, Rules, Traits};
 
+type Arguments = Foreign<Box<dyn Any + Send>>;
 type OnStart = Box<dyn FnMut(&mut Ctx<'_, Supervisor>, &Name, Pid) + Send>;
 type OnEnd = Box<dyn FnMut(&mut Ctx<'_, Supervisor>, &Name, Pid, Option<&Reason>) + Send>;
 
@@ -106,7 +107,7 @@ struct Spec {
 /// A place for a child, and what it is made from.
 struct Child {
     spec: usize,
-    arguments: Box<dyn Any + Send>,
+    arguments: Arguments,
 }
 
 impl fmt::Debug for Supervisor {
@@ -274,7 +275,8 @@ impl Supervisor {
         }
         let id = (!is_simple).then(|| self.crew.rules.place(traits));
         if let Some(id) = id {
-            let (spec, arguments) = (self.specs.len(), Box::new(()));
+            let (spec, none) = (self.specs.len(), Box::new(()));
+            let arguments = Foreign::new(none as Box<dyn Any + Send>);
             self.children.insert(id, Child { spec, arguments });
         }
         self.specs.push(Spec {
@@ -298,17 +300,23 @@ impl Actor for Supervisor {
     }
 
     fn handle(&mut self, ctx: &mut Ctx<'_, Self>, _from: Source, message: SupervisorMsg) -> Flow {
-        self.answer(ctx, message)
+        crew::guarded(self, ctx, |this, ctx| this.answer(ctx, message))
     }
 
     fn down(&mut self, ctx: &mut Ctx<'_, Self>, down: Down) -> Flow {
-        crew::down(self, ctx, &down)?;
-        self.tell_who_waits();
-        Ok(())
+        let down = Foreign::new(down);
+        crew::guarded(self, ctx, |this, ctx| {
+            crew::down(this, ctx, &down)?;
+            this.tell_who_waits();
+            Ok(())
+        })
     }
 
     fn exit(&mut self, ctx: &mut Ctx<'_, Self>, exit: Exit) -> Flow {
-        crew::shut_down(self, ctx, &exit.reason)
+        let exit = Foreign::new(exit);
+        crew::guarded(self, ctx, |this, ctx| {
+            crew::shut_down(this, ctx, &exit.reason)
+        })
     }
 
     /// Its strategy, how many of its children run, and what had to be restarted, the latest last:
@@ -323,7 +331,7 @@ impl Actor for Supervisor {
         ];
         items.extend(rules.history().map(|crash| {
             // An error's text is user code: its panic is no reason to end a supervisor.
-            let text = caught(|| Ok(format!("{}: {}", crash.child, crash.reason)));
+            let text = caught(|| Ok(format!("{}: {}", crash.child, *crash.reason)));
             ("restart", text.unwrap_or_else(|_| crash.child.to_string()))
         }));
         items
@@ -342,7 +350,8 @@ impl Host for Supervisor {
     fn start(&mut self, ctx: &mut Ctx<'_, Self>, id: ChildId) -> Result<Pid, SpawnError> {
         let child = &self.children[&id];
         let spec = &self.specs[child.spec].spec;
-        (spec.start)(ctx, spec.spawn_options(), &*child.arguments)
+        // Not the box, which is a value of any type as well.
+        (spec.start)(ctx, spec.spawn_options(), &**child.arguments)
     }
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>, id: ChildId, pid: Pid) {

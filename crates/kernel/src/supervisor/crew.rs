@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::actor::{Actor, Down};
 use crate::ctx::Ctx;
 use crate::error::SpawnError;
-use crate::guard::caught;
+use crate::guard::{caught, contain};
 use crate::id::{Pid, Target};
 use crate::protocol;
 use crate::reason::{Flow, Reason};
@@ -127,6 +127,17 @@ fn wait_for_ends<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>) -> Flow {
     }
 }
 
+/// Runs what a host does in a callback. A panic of the user's that nothing in there contains ends it,
+/// but as anything does: its children go first, in their order.
+pub(crate) fn guarded<H: Host>(
+    host: &mut H,
+    ctx: &mut Ctx<'_, H>,
+    work: impl FnOnce(&mut H, &mut Ctx<'_, H>) -> Flow,
+) -> Flow {
+    let done = caught(|| Ok(work(host, ctx)));
+    done.unwrap_or_else(|panic| shut_down(host, ctx, &panic))
+}
+
 /// One child has ended, if it is one of ours.
 pub(crate) fn down<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>, down: &Down) -> Flow {
     let Target::Pid(pid) = down.target else {
@@ -226,7 +237,11 @@ fn start<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>, id: ChildId) {
                 // The node is stopping, or this process is: there is nothing to start for.
                 rules.shut_down(&Reason::Shutdown, now);
             } else {
-                log::warn!("{} cannot be started: {error}", rules.name(id));
+                // The error's text is user code.
+                let name = rules.name(id);
+                contain(ctx.pid(), || {
+                    log::warn!("{name} cannot be started: {error}")
+                });
                 rules.start_failed(id, error.into(), now);
             }
         }

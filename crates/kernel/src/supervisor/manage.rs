@@ -1,17 +1,17 @@
 //! How a supervisor answers what is asked of it while it runs.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 
 use crate::call::Reply;
 use crate::ctx::Ctx;
+use crate::guard::Foreign;
 use crate::id::{Name, Pid};
 use crate::reason::{Flow, Reason};
 use crate::supervisor::error::ChildError;
 use crate::supervisor::requests::{ChildInfo, RestartInfo, StartChild, SupervisorMsg};
 use crate::supervisor::rules::ChildId;
 use crate::supervisor::spec::ChildSpec;
-use crate::supervisor::{Child, Supervisor, crew};
+use crate::supervisor::{Arguments, Child, Supervisor, crew};
 
 /// Whoever waits until children are gone.
 pub(super) struct Leaving {
@@ -30,7 +30,7 @@ impl Supervisor {
                 } = request;
                 let started = match arguments {
                     None => self.start_child(&name),
-                    Some(arguments) => self.start_instance(&name, arguments),
+                    Some(arguments) => self.start_instance(&name, Foreign::new(arguments)),
                 };
                 let outcome = self.carry_out(ctx, started)?;
                 reply.send(outcome);
@@ -136,15 +136,11 @@ impl Supervisor {
         Ok(id)
     }
 
-    fn start_instance(
-        &mut self,
-        name: &Name,
-        arguments: Box<dyn Any + Send>,
-    ) -> Result<ChildId, ChildError> {
+    fn start_instance(&mut self, name: &Name, arguments: Arguments) -> Result<ChildId, ChildError> {
         self.crew.rules.check_open()?;
         let spec = self.find(name)?;
         let template = &self.specs[spec];
-        if template.spec.arguments != Some((*arguments).type_id()) {
+        if template.spec.arguments != Some((**arguments).type_id()) {
             return Err(ChildError::WrongArguments);
         }
         if !template.enabled {

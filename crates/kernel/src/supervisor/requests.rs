@@ -272,7 +272,7 @@ impl RestartInfo {
         Self {
             at: crash.at,
             child: crash.child.clone(),
-            reason: crash.reason.clone(),
+            reason: Reason::clone(&crash.reason),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::guard::Foreign;
 use crate::id::Name;
 use crate::reason::Reason;
 use crate::supervisor::error::ChildError;
@@ -72,7 +73,7 @@ pub(crate) enum Command {
 pub(crate) struct Crash {
     pub(crate) at: Instant,
     pub(crate) child: Name,
-    pub(crate) reason: Reason,
+    pub(crate) reason: Foreign<Reason>,
 }
 
 /// What a place is seen to be.
@@ -512,7 +513,7 @@ impl Rules {
         self.history.push_back(Crash {
             at: now,
             child: child.clone(),
-            reason: reason.clone(),
+            reason: Foreign::new(reason.clone()),
         });
         self.crashes.push_back(now);
         let period = self.policy.period;
