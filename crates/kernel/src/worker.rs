@@ -129,16 +129,20 @@ thread_local! {
     /// The worker that this thread drives, or has driven until just now: its key, or 0. And the
     /// epoch that it does so under.
     static AT_THE_WHEEL: Cell<(usize, u64)> = const { Cell::new((0, 0)) };
+    /// As that, of the host whose wheel this thread has left for a guest's.
+    static BEHIND: Cell<(usize, u64)> = const { Cell::new((0, 0)) };
 }
 
 /// A thread's place at the wheel of a worker, and what it had before.
 struct Seat {
     before: (usize, u64),
+    behind: (usize, u64),
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         AT_THE_WHEEL.set(self.before);
+        BEHIND.set(self.behind);
     }
 }
 
@@ -381,8 +385,25 @@ impl Worker {
 
     /// Notes that the calling thread drives this worker, until the answer is dropped.
     fn sit_down(&self, epoch: u64) -> Seat {
+        let before = AT_THE_WHEEL.replace((self.key(), epoch));
         Seat {
-            before: AT_THE_WHEEL.replace((self.key(), epoch)),
+            before,
+            behind: BEHIND.replace(before),
+        }
+    }
+
+    /// Has another thread drive this worker if the calling one does, so that it can wait for what
+    /// happens here. As [`Turn::hand_over`], for those who do not know of a turn. False if the worker
+    /// would wait as well.
+    pub(crate) fn let_go(self: &Arc<Self>) -> bool {
+        let seats = [AT_THE_WHEEL.get(), BEHIND.get()];
+        let Some((_, epoch)) = seats.into_iter().find(|(key, _)| *key == self.key()) else {
+            return true;
+        };
+        // Without waiting for the wheel: what the loop itself calls finds it in its own hands.
+        match self.core.try_hold() {
+            Some(mut core) => self.core.is_displaced(epoch) || self.displace(&mut core),
+            None => self.core.is_displaced(epoch),
         }
     }
 

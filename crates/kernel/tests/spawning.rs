@@ -444,3 +444,42 @@ fn who_is_spawned_outlives_its_parent() {
     assert_eq!(node.whereis(&child), Some(child.pid()));
     stop(&node);
 }
+
+/// A handler may start a process through the node as well, which knows nothing of it: the worker that
+/// it would wait for is its own.
+#[test]
+fn a_handler_that_spawns_through_the_node_holds_up_nobody() {
+    let fails = || {
+        let (release, released) = bounded::<()>(0);
+        let plan = Plan::init(move |ctx| {
+            let meta = BlockingMeta::<u64>::new(move |_| {
+                let _released = released.recv();
+                Ok(())
+            });
+            ctx.spawn_meta(meta.on_exit(move || drop(release)))?;
+            Err(Reason::error("it fails"))
+        });
+        plan.options(SpawnOptions::new().name("it"))
+    };
+    // Without a watchdog, so that nothing helps but what the spawn does.
+    for spares in [0, 10] {
+        let builder = NodeBuilder::new("lab@localhost").workers(1);
+        let builder = builder.stuck_after(None).spare_threads(spares);
+        let node = builder.start().unwrap();
+        let process = Handle::new(&node);
+        let failed = process.run(move |ctx| {
+            let failed = fails().start(&ctx.node()).map(|_| ());
+            (failed, ctx.node().whereis("it").is_none())
+        });
+        assert!(matches!(failed.0, Err(SpawnError::Init(_))), "{failed:?}");
+        // With another thread, it has been waited for.
+        assert!(failed.1 || spares == 0);
+        until("it is gone", || node.whereis("it").is_none());
+        let started = process.run(|ctx| {
+            let plan = Plan::default().options(SpawnOptions::new().init_timeout(PATIENCE));
+            plan.start(&ctx.node()).is_ok()
+        });
+        assert!(started);
+        stop(&node);
+    }
+}

@@ -399,7 +399,8 @@ impl NodeInner {
     pub(crate) fn may_wait(&self, turn: Option<&Turn<'_>>) -> bool {
         match turn {
             Some(turn) => turn.hand_over(),
-            None => self.has_threads(),
+            // A handler may call its node without a context.
+            None => self.has_threads() && self.workers().iter().all(Worker::let_go),
         }
     }
 

@@ -313,6 +313,25 @@ fn a_handler_that_blocks_holds_up_nobody_on_either_worker() {
     lab.stop();
 }
 
+/// Without a watchdog: who waits for its own worker gives way, and so does its host.
+#[test]
+fn a_guest_that_spawns_through_the_node_gives_way() {
+    let lab = Lab::new(2, |builder| builder.stuck_after(None));
+    for hand in [2, 0] {
+        lab.move_in(1);
+        for worker in 0..2 {
+            let options = SpawnOptions::new().worker(WorkerId(worker));
+            let options = options.init_timeout(PATIENCE);
+            let started = lab.run(hand, move |ctx| {
+                let hand = ctx.node().spawn_with(Hand, options);
+                hand.is_ok()
+            });
+            assert!(started);
+        }
+    }
+    lab.stop();
+}
+
 /// By intent, without a watchdog: nothing else can give way.
 #[test]
 fn a_guest_that_says_that_it_blocks_gives_way_at_once() {
