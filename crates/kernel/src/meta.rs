@@ -82,6 +82,13 @@ pub trait MetaPort: Send + Sync {
     /// A snapshot for debugging and monitoring.
     fn inspect(&self) -> Inspection;
 
+    /// Whether its end may wait for an answer of the process that it belongs to, as that of a thread
+    /// does which has called it. Such a process drops what waits in its mailbox before it waits for its
+    /// meta-processes, and not after. False by default.
+    fn may_call(&self) -> bool {
+        false
+    }
+
     /// A process that was linked to it (or, if not `linked`, monitored it) is so no more, because it
     /// undid that or has ended. Nothing has to follow, and by default nothing does.
     fn unwatched(&self, watcher: Pid, linked: bool) {

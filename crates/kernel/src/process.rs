@@ -352,10 +352,9 @@ impl<A: Actor> Process<A> {
             signals,
             waiters,
         } = self.mailbox.close();
-        // A message's drop is user code, and must not take the process's end with it.
-        for message in std::mem::take(&mut cell.batch).into_iter().chain(messages) {
-            contain(pid, || drop_for(&reason, message));
-        }
+        // They go beside the state: whoever waits for an answer is told no sooner than a watcher.
+        cell.batch.extend(messages);
+        // A drop may be user code, and must not take the process's end with it.
         for signal in signals {
             contain(pid, || drop_for(&reason, signal));
         }
@@ -368,24 +367,34 @@ impl<A: Actor> Process<A> {
         }
         let metas = self.core.close();
         for action in self.core.strike_timers() {
-            contain(pid, || drop(action));
+            contain(pid, || drop_for(&reason, action));
         }
         if metas.is_empty() {
             return self.finish(cell, reason, turn);
         }
+        let registry = &self.core.node.registry;
+        let known = metas.into_iter().filter_map(|alias| {
+            let AliasEntry::Meta { port, parent } = registry.alias(alias)? else {
+                return None;
+            };
+            Some((alias, port, parent))
+        });
+        let metas: Vec<_> = known.collect();
+        if metas.iter().any(|(_, port, _)| port.may_call()) {
+            // We would wait for each other.
+            drop_left(pid, &mut cell.batch, &reason);
+        }
         cell.stage = Stage::Ending(reason.clone());
         drop(cell);
-        for alias in metas {
-            if let Some(AliasEntry::Meta { port, parent }) = self.core.node.registry.alias(alias) {
-                let reason = reason.clone();
-                contain(alias, || {
-                    port.exit(if parent == pid {
-                        MetaExit::ParentEnded(reason)
-                    } else {
-                        MetaExit::OwnerEnded(reason)
-                    });
+        for (alias, port, parent) in metas {
+            let reason = reason.clone();
+            contain(alias, || {
+                port.exit(if parent == pid {
+                    MetaExit::ParentEnded(reason)
+                } else {
+                    MetaExit::OwnerEnded(reason)
                 });
-            }
+            });
         }
         // The second half may be through already, on another thread.
         contain(pid, || drop(reason));
@@ -401,11 +410,15 @@ impl<A: Actor> Process<A> {
         let node = &self.core.node;
         let pid = self.core.pid;
         let (told_of_name, aliases) = self.core.release_addresses();
-        if let Some(mut actor) = cell.actor.take() {
+        let mut actor = cell.actor.take();
+        if let Some(actor) = &mut actor {
             let trap_exit = &mut cell.trap_exit;
             contain(pid, || {
                 actor.terminate(&mut Ctx::new(self, trap_exit, turn), &reason);
             });
+        }
+        drop_left(pid, &mut cell.batch, &reason);
+        if let Some(actor) = actor {
             contain(pid, || drop_for(&reason, actor));
             let level = if reason.is_clean() {
                 log::Level::Debug
@@ -475,6 +488,13 @@ impl<A: Actor> Process<A> {
                 || log::log!(target: behaviour, level, "{pid}: {reason}"),
             );
         }
+    }
+}
+
+/// Drops what a process has not come to, one message at a time.
+fn drop_left<M>(pid: Pid, messages: &mut VecDeque<Entry<M>>, reason: &Reason) {
+    for message in std::mem::take(messages) {
+        contain(pid, || drop_for(reason, message));
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use lab::{Handle, Note, PATIENCE, Plan, hear, node, stop, until};
+use lab::{Do, Handle, Note, PATIENCE, Plan, hear, node, stop, until};
 use socktree_kernel::{
     BlockingMeta, CallError, Reason, Reply, SendError, Source, SpawnOptions, protocol,
 };
@@ -318,5 +318,39 @@ fn m_05_its_end_waits_for_its_handler() {
             owner.run(|_| ());
         }
     }
+    stop(&node);
+}
+
+/// P-08: its owner does not wait for a thread that waits for its owner.
+#[test]
+fn p_08_a_call_to_an_owner_that_ends_is_answered() {
+    let node = node(2);
+    let owner = Handle::new(&node);
+    let (called, answers) = bounded(1);
+    owner.run(|ctx| {
+        let meta = BlockingMeta::<u64>::new(move |owner| {
+            let ask = |reply: Reply<u64>| {
+                Do::new(move |_| {
+                    reply.send(1);
+                    Ok(())
+                })
+            };
+            called.send(owner.node().call(owner.parent(), ask, PATIENCE))?;
+            Ok(())
+        });
+        ctx.spawn_meta(meta.on_exit(|| ())).unwrap();
+        let (node, pid) = (ctx.node(), ctx.pid());
+        ctx.blocking(move || {
+            let waiting = || {
+                node.processes()
+                    .iter()
+                    .any(|p| p.pid == pid && p.mailbox == 2)
+            };
+            until("the call waits", waiting);
+        });
+        ctx.exit(ctx.pid(), Reason::Normal);
+    });
+    assert!(matches!(hear(&answers), Err(CallError::Ended(_))));
+    owner.end();
     stop(&node);
 }

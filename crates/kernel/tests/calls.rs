@@ -199,6 +199,24 @@ fn p_08_a_call_fails_at_once_when_its_callee_ends() {
     assert!(matches!(error, CallError::NoReply), "{error}");
 
     let callee = Handle::new(&node);
+    let in_a_timer = |reply: Reply<u64>| {
+        Do::new(move |ctx| {
+            let later = Do::new(move |_| {
+                reply.send(1);
+                Ok(())
+            });
+            ctx.send_after(ctx.pid(), later, 10 * PATIENCE);
+            ctx.exit(ctx.pid(), Reason::Shutdown);
+            Ok(())
+        })
+    };
+    let error = callee.address.call(in_a_timer, PATIENCE).unwrap_err();
+    assert!(
+        matches!(error, CallError::Ended(Reason::Shutdown)),
+        "{error}"
+    );
+
+    let callee = Handle::new(&node);
     let (held, hold) = bounded::<()>(0);
     callee.tell(move |ctx| {
         let _released = ctx.blocking(|| hold.recv());

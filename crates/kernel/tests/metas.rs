@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use lab::{Handle, Msg, Plan, Puppet, hear, node, stop, until};
+use lab::{Do, Handle, Msg, PATIENCE, Plan, Puppet, hear, node, stop, until};
 use socktree_kernel::{
-    Alias, Ctx, Envelope, Inspection, Meta, MetaExit, MetaLife, MetaPort, MetaScope, Reason,
-    RelationError, SendError, Source, SpawnError, SpawnOptions,
+    Alias, CallError, Ctx, Envelope, Inspection, Meta, MetaExit, MetaLife, MetaPort, MetaScope,
+    Reason, RelationError, Reply, SendError, Source, SpawnError, SpawnOptions,
 };
 
 /// Tells the test what it is told, and ends when the test says so.
@@ -407,5 +407,51 @@ fn p_01_m_06_three_hundred_thousand_aliases_are_all_different() {
     assert_eq!(hear(&meta.numbers).1, 1);
     assert_eq!(node.info().aliases, 1);
     meta.end(&Reason::Normal);
+    stop(&node);
+}
+
+/// P-04: nor are those who wait for an answer, whose call nobody has come to.
+#[test]
+fn p_04_a_waiting_call_is_told_no_sooner_than_a_watcher() {
+    let node = node(2);
+    for metas in [1, 0] {
+        let (owner, caller) = (Plan::default(), Handle::new(&node));
+        let owner = owner.options(SpawnOptions::new().name("server"));
+        let owner = owner.start(&node).unwrap();
+        let mut metas: Vec<_> = (0..metas).map(|_| Held::of(&owner)).collect();
+        let (go_on, goes_on) = bounded::<()>(0);
+        owner.tell(move |ctx| {
+            let _released = ctx.blocking(|| goes_on.recv());
+            Err(Reason::error("over"))
+        });
+        let (server, seen) = (owner.address.clone(), node.clone());
+        caller.run(move |ctx| {
+            let ask = |reply: Reply<u64>| {
+                Do::new(move |_| {
+                    reply.send(1);
+                    Ok(())
+                })
+            };
+            let then = move |answer: Result<u64, CallError>| {
+                let is_free = seen.whereis("server").is_none();
+                let is_told = matches!(answer, Err(CallError::Ended(_)));
+                Msg::Text(if is_free && is_told {
+                    "over"
+                } else {
+                    "too soon"
+                })
+            };
+            ctx.request_to(&server, ask, PATIENCE, then);
+        });
+        drop(go_on);
+        while let Some(mut meta) = metas.pop() {
+            hear(&meta.exits);
+            caller.run(|_| ());
+            assert!(caller.noted().is_none());
+            meta.end(&Reason::Shutdown);
+        }
+        assert_eq!(caller.text().1, "over");
+        assert_eq!(owner.end().to_string(), "over");
+    }
     stop(&node);
 }

@@ -402,6 +402,10 @@ impl MetaPort for Port {
         self.shared.exit(reason);
     }
 
+    fn may_call(&self) -> bool {
+        !lock(&self.shared.end).start_is_over
+    }
+
     fn inspect(&self) -> Inspection {
         let sent = self.shared.sent.load(Ordering::Relaxed);
         let mut items = vec![
