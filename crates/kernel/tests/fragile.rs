@@ -5,15 +5,16 @@ mod lab;
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use lab::{PATIENCE, hear, node, stop, until};
+use lab::{Handle, PATIENCE, hear, node, stop, until};
 use socktree_kernel::{
-    Actor, AddChild, CallError, ChildError, ChildSpec, Ctx, Flow, InspectPool, ListChildren,
-    NoMessages, Pid, Pool, Reason, Reply, Source, SpawnOptions, StartChild, Supervisor, protocol,
+    Actor, AddChild, BlockingMeta, CallError, ChildError, ChildSpec, Ctx, Flow, InspectPool,
+    ListChildren, MetaHandle, NoMessages, Pid, Pool, Reason, Reply, Source, SpawnOptions,
+    StartChild, Supervisor, protocol,
 };
 
 const LONG: Duration = Duration::from_secs(3_600);
@@ -40,6 +41,9 @@ impl fmt::Display for Explosive {
 
 impl Error for Explosive {}
 
+/// Forwards each record to the process that this belongs to.
+static FORWARDS: Mutex<Option<MetaHandle<u64>>> = Mutex::new(None);
+
 struct Logger;
 
 impl log::Log for Logger {
@@ -48,7 +52,12 @@ impl log::Log for Logger {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        drop(record.args().to_string());
+        let text = record.args().to_string();
+        let to = FORWARDS.lock().unwrap_or_else(PoisonError::into_inner);
+        let to = to.clone();
+        if let Some(to) = to.filter(|_| text.ends_with("to be forwarded")) {
+            let _full = to.send(1);
+        }
     }
 
     fn flush(&self) {}
@@ -125,11 +134,38 @@ impl Kind {
     }
 }
 
+fn log_everything() {
+    static LOGGER: Once = Once::new();
+    LOGGER.call_once(|| {
+        log::set_logger(&Logger).expect("there is no other");
+        log::set_max_level(log::LevelFilter::Trace);
+    });
+}
+
+/// A logger is the user's, and may send what it is told where it came from.
+#[test]
+fn a_logger_may_use_the_meta_process_that_it_hears_of() {
+    log_everything();
+    let node = node(1);
+    let owner = Handle::new(&node);
+    owner.run(|ctx| {
+        let meta = BlockingMeta::new(move |owner: &MetaHandle<u64>| {
+            *FORWARDS.lock().unwrap() = Some(owner.clone());
+            Err(Reason::error("to be forwarded"))
+        });
+        let alias = ctx.spawn_meta(meta).unwrap();
+        ctx.trap_exit(true);
+        ctx.link(alias).ok();
+    });
+    until("it has ended", || node.metas().is_empty());
+    *FORWARDS.lock().unwrap() = None;
+    stop(&node);
+}
+
 /// More of them than are remembered, so that some are forgotten, and all at the end.
 #[test]
 fn reasons_may_panic_that_a_supervisor_prints_and_forgets() {
-    log::set_logger(&Logger).unwrap();
-    log::set_max_level(log::LevelFilter::Trace);
+    log_everything();
     let node = node(2);
     let (kind, beside) = (Kind::new(), Kind::new());
     let top = Supervisor::one_for_one()

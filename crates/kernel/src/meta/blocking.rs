@@ -321,16 +321,18 @@ impl Shared {
 
     fn start_is_over(&self, reason: Reason) {
         let mut end = lock(&self.end);
-        if end.reason.is_none() {
-            if !reason.is_clean() {
-                let alias = self.alias;
-                contain(alias, || log::error!("{alias}: {reason}"));
-            }
-            end.reason = Some(reason);
+        let is_first = end.reason.is_none();
+        if is_first {
+            end.reason = Some(reason.clone());
         }
         end.start_is_over = true;
         let on_exit = end.on_exit.take();
         drop(end);
+        // Without the lock: a logger is the user's, and may look at this or send through it.
+        if is_first && !reason.is_clean() {
+            let alias = self.alias;
+            contain(alias, || log::error!("{alias}: {reason}"));
+        }
         // A sender in the handler's thread may wait, and what is not needed any more is dropped.
         self.bell.notify_all();
         contain(self.alias, || drop(on_exit));
