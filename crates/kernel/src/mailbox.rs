@@ -22,6 +22,10 @@ use crate::sync::seam::{Mutex, lock};
 /// in memory until the process ends; below it, keeping the buffer saves an allocation a burst.
 const KEPT_CAPACITY: usize = 64;
 
+/// From this many signals on it is looked whether there are inspections among them that nobody waits
+/// for any more: each time they have doubled, so that a look costs each of them a small share.
+const LOOKED_THROUGH: usize = 32;
+
 /// One message with what has to stay beside it.
 pub(crate) struct Entry<M> {
     pub(crate) from: Source,
@@ -120,6 +124,18 @@ impl<M> Lanes<M> {
             self.first = Some(entry);
         } else {
             self.main.push_back(entry);
+        }
+    }
+
+    /// Whoever inspects a busy process again and again does so in vain, but not for good.
+    fn drop_unwanted_inspections(&mut self) {
+        let signals = self.control.len();
+        if signals >= LOOKED_THROUGH && signals.is_power_of_two() {
+            let is_unwanted = |signal: &Signal| match signal {
+                Signal::Inspect(reply) => !reply.is_wanted(),
+                _ => false,
+            };
+            self.control.retain(|signal| !is_unwanted(signal));
         }
     }
 
@@ -324,6 +340,10 @@ impl<M> Mailbox<M> {
         }
         match signal {
             Signal::Kill => lanes.control.push_front(signal),
+            Signal::Inspect(_) => {
+                lanes.drop_unwanted_inspections();
+                lanes.control.push_back(signal);
+            }
             _ => lanes.control.push_back(signal),
         }
         self.urgent.store(true, Ordering::Release);
@@ -483,5 +503,30 @@ impl Signal {
             reason,
             trappable: false,
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Mailbox, Signal};
+    use crate::call::Waiting;
+    use crate::sync::lock;
+
+    #[test]
+    fn inspections_that_nobody_waits_for_do_not_pile_up() {
+        let mailbox = Mailbox::<u64>::new(None);
+        let ask = || {
+            let (reply, waiting) = Waiting::new(None);
+            let _scheduled = mailbox.signal(Signal::Inspect(reply));
+            waiting
+        };
+        let wanted: Vec<_> = (0..40).map(|_| ask()).collect();
+        for _ in 0..10_000 {
+            ask().close();
+        }
+        let waiting = lock(&mailbox.lanes).control.len();
+        assert!(waiting <= 128, "{waiting}");
+        drop(mailbox);
+        assert!(wanted.iter().all(|waiting| waiting.is_answered()));
     }
 }

@@ -328,6 +328,7 @@ impl<A: Actor> Process<A> {
                 }
             }
             Signal::Down(down) => actor.down(&mut Ctx::new(self, trap_exit, Some(turn)), down),
+            Signal::Inspect(reply) if !reply.is_wanted() => Ok(()),
             Signal::Inspect(reply) => {
                 let mut items = self.info().items();
                 items.extend(actor.inspect());

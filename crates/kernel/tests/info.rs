@@ -5,14 +5,16 @@ mod asking;
 #[path = "common/lab.rs"]
 mod lab;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use asking::ask;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
 use lab::{Handle, PATIENCE, Plan, hear, node, stop, until};
 use socktree_kernel::{
     Actor, BlockingMeta, CallError, Ctx, Flow, Inspection, LevelFilter, NoMessages, ProcessState,
-    Reason, Source, SpawnOptions,
+    Reason, Source, SpawnOptions, protocol,
 };
 
 #[test]
@@ -185,6 +187,38 @@ fn an_inspection_of_a_busy_process_waits_for_its_handler_alone() {
             "{error}"
         ),
     }
+    stop(&node);
+}
+
+/// What an actor adds may cost it much, and is for nobody then.
+#[test]
+fn an_inspection_that_nobody_waits_for_is_not_made() {
+    struct Counter(Arc<AtomicUsize>);
+    struct Wait(Receiver<()>);
+    protocol!(Wait);
+    impl Actor for Counter {
+        type Msg = Wait;
+        fn handle(&mut self, ctx: &mut Ctx<'_, Self>, _: Source, wait: Wait) -> Flow {
+            let _released = ctx.blocking(|| wait.0.recv());
+            Ok(())
+        }
+        fn inspect(&self) -> Inspection {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Vec::new()
+        }
+    }
+    let node = node(1);
+    let made = Arc::new(AtomicUsize::new(0));
+    let counter = node.spawn(Counter(Arc::clone(&made))).unwrap();
+    let (release, released) = bounded::<()>(0);
+    counter.send(Wait(released)).ok().unwrap();
+    for _ in 0..5 {
+        let late = node.inspect_actor(counter.pid(), Duration::ZERO);
+        assert!(matches!(late, Err(CallError::Timeout)));
+    }
+    drop(release);
+    node.inspect_actor(counter.pid(), PATIENCE).unwrap();
+    assert_eq!(made.load(Ordering::SeqCst), 1);
     stop(&node);
 }
 
