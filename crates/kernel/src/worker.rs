@@ -430,6 +430,7 @@ impl Worker {
                 return None;
             };
             core = regained;
+            turn.rest();
             turn.give_receipts(|receipts| core.driver.handled(receipts));
             if after == After::Again {
                 core.run_queue.push_back(process);

@@ -240,6 +240,7 @@ impl Worker {
                 return None;
             };
             core = regained;
+            turn.rest();
             core.lodging.guests.extend(guest);
         }
         Some(core)

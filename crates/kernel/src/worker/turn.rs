@@ -54,8 +54,8 @@ impl<'a> Turn<'a> {
         let before = self.progress.get();
         let after = self.occupied(is_first, || process.run(self));
         if !self.is_displaced() {
-            // By two for each message, and by two for the run.
-            let handled = (self.progress.get() - before) / 2 - 1;
+            // By two for each message, and by one for the run.
+            let handled = (self.progress.get() - before) / 2;
             let messages = self.worker.messages.load(Ordering::Relaxed);
             let messages = messages.wrapping_add(handled);
             self.worker.messages.store(messages, Ordering::Relaxed);
@@ -63,15 +63,18 @@ impl<'a> Turn<'a> {
         after
     }
 
-    /// Does something during which the wheel lies free and the watchdog looks.
+    /// Does something during which the wheel lies free and the watchdog looks. When this thread has
+    /// it in hand again, [`rest`](Self::rest) follows.
     pub(super) fn occupied<R>(&self, is_first: bool, work: impl FnOnce() -> R) -> R {
         self.advance(1);
         self.worker.watchdog.notice(is_first);
-        let done = work();
-        if !self.is_displaced() {
-            self.advance(1);
-        }
-        done
+        work()
+    }
+
+    /// What occupied this thread is over. To be called with the wheel in hand: who is displaced just
+    /// now would hide from the watchdog what a successor is at.
+    pub(super) fn rest(&self) {
+        self.advance(1);
     }
 
     /// Moves the progress on: by one, even to odd when a run begins, odd to even when it ends.

@@ -68,10 +68,10 @@ impl Worker {
             drop(queue);
             self.wheel.set_progress(progress + 1);
             let again = process.run();
+            let seen = self.wheel.progress();
             if !self.wheel.is_displaced(epoch) {
-                self.wheel.set_progress(progress + 2);
+                assert_eq!(seen, progress + 1, "the watchdog sees what runs");
             }
-            progress += 2;
             let Some(regained) = self.wheel.regain(epoch) else {
                 if again {
                     lock(&self.inbox).push(process);
@@ -79,6 +79,8 @@ impl Worker {
                 return;
             };
             queue = regained;
+            progress += 2;
+            self.wheel.set_progress(progress);
             self.drives(epoch);
             if again {
                 queue.push_back(process);
