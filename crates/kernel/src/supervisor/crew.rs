@@ -253,8 +253,8 @@ fn give_up<H: Host>(host: &mut H, ctx: &mut Ctx<'_, H>, id: ChildId) {
         return;
     };
     log::error!(
-        "{pid} does not end although it was killed: its handler does not return, and its \
-         supervisor goes on without it"
+        "{pid} does not end although it was killed: its handler does not return. Its supervisor \
+         goes on without it, and its name stays taken"
     );
     let told = caught(|| {
         host.ended(ctx, id, pid, None);

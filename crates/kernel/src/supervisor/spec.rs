@@ -70,7 +70,9 @@ impl Restart {
 /// How a supervisor ends a child, and how long it waits for that.
 ///
 /// A child that was killed and has still not ended 5 seconds later is in a handler that does not
-/// return. Its supervisor says so in the log and goes on without it.
+/// return. Its supervisor says so in the log and goes on without it. Until the handler returns the child
+/// keeps its name and its meta-processes: to start it again meanwhile, as one of a group, fails, and
+/// each failure is a further crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "these are Erlang's three")]
 pub enum Shutdown {
