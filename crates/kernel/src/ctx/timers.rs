@@ -135,6 +135,9 @@ impl<A: Actor> Ctx<'_, A> {
 
     /// Cancels a timer. True if it really was cancelled, so that what it was set for will never be
     /// done, or not once more; false if it has fired, or is not one of this process's.
+    ///
+    /// One of [`send_every`](Self::send_every) may be firing on another thread, if this handler has
+    /// blocked or uses [`blocking`](Self::blocking): then that one message still comes.
     pub fn cancel(&mut self, timer: TimerRef) -> bool {
         // What it would have done is dropped here, outside all locks.
         self.process.core_ref().strike_timer(timer).is_some()
