@@ -12,18 +12,24 @@ use socktree::{
 };
 use socktree_tests::{DEADLINE, Probe, Served, Watch, connect, read_to_end, reset, until};
 
-/// A server whose owner takes few messages and, with the first, waits to be let go.
-fn gated(server: impl FnOnce(TcpServer) -> TcpServer) -> (Served, Watch, Sender<()>) {
+/// An owner that, with its first message, waits to be let go.
+fn waiting() -> (Probe, Watch, Sender<()>) {
     let (gate, gated) = mpsc::channel::<()>();
-    let (worker, hears) = Probe::new();
+    let (owner, hears) = Probe::new();
     let mut open = false;
-    let worker = worker.on(move |_, event| {
+    let owner = owner.on(move |_, event| {
         if matches!(event, TcpEvent::Data { .. }) && !open {
             gated.recv_timeout(DEADLINE).expect("the test lets it go");
             open = true;
         }
         Ok(())
     });
+    (owner, hears, gate)
+}
+
+/// A server whose owner waits, and takes few messages.
+fn gated(server: impl FnOnce(TcpServer) -> TcpServer) -> (Served, Watch, Sender<()>) {
+    let (worker, hears, gate) = waiting();
     let node = Served::node(1);
     let worker = node.spawn_with(worker, SpawnOptions::new().mailbox(3));
     let server = server(Served::any().framing(Framing::fixed(4).expect("a valid framing")));
@@ -154,16 +160,7 @@ fn a_slow_owner_keeps_its_connection() {
 /// its credit. A peer that has gone waits for no answer, so its connection does not stay.
 #[test]
 fn a_stuck_owner_does_not_keep_connections_whose_peers_have_gone() {
-    let (gate, gated) = mpsc::channel::<()>();
-    let (probe, hears) = Probe::new();
-    let mut open = false;
-    let probe = probe.on(move |_, event| {
-        if matches!(event, TcpEvent::Data { .. }) && !open {
-            gated.recv_timeout(DEADLINE).expect("the test lets it go");
-            open = true;
-        }
-        Ok(())
-    });
+    let (probe, hears, gate) = waiting();
     let server = Served::any().read_credit(1000);
     let server = server.owner_stall(Duration::from_millis(200));
     let served = Served::start_on(Served::node(1), server, (probe, hears));
