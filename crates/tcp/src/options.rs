@@ -147,11 +147,9 @@ macro_rules! connection_options {
         /// How long bytes that the system has taken may stay unacknowledged before it gives the
         /// connection up (`TCP_USER_TIMEOUT`, tcp(7), RFC 5482), which finds a peer that has gone
         /// without a word while it is written to. By default the system's own limit, which on
-        /// Linux is some fifteen minutes; less than a millisecond counts as one, and more than 24
-        /// days is not taken: it fails an outgoing connection, and is left out of an accepted one.
-        /// It also ends
-        /// keepalive probing, however many probes are left. Linux and Android alone have it;
-        /// elsewhere it does nothing.
+        /// Linux is some fifteen minutes; less than a millisecond counts as one, and more than 24 days,
+        /// which is the most it can count, as that. It also ends keepalive probing, however many probes
+        /// are left. Linux and Android alone have it; elsewhere it does nothing.
         #[must_use]
         pub fn user_timeout(mut self, at_most: std::time::Duration) -> Self {
             self.options.user_timeout = Some(at_most);

@@ -234,10 +234,14 @@ impl Os for System {
     }
 
     fn set_user_timeout(&self, stream: &SystemStream, timeout: Option<Duration>) -> io::Result<()> {
-        // Counted in milliseconds, of which none would mean the system's own limit.
+        // Counted in milliseconds, of which none would mean the system's own limit, in an int.
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        SockRef::from(&stream.socket)
-            .set_tcp_user_timeout(timeout.map(|at_most| at_most.max(Duration::from_millis(1))))?;
+        SockRef::from(&stream.socket).set_tcp_user_timeout(timeout.map(|at_most| {
+            at_most.clamp(
+                Duration::from_millis(1),
+                Duration::from_millis(i32::MAX as u64),
+            )
+        }))?;
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let _ = (stream, timeout);
         Ok(())
@@ -390,13 +394,14 @@ fn set_keepalive(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> 
 mod tests {
     use super::*;
 
-    /// A limit below the system's resolution was none at all.
+    /// A limit below the system's resolution was none at all, and one beyond its range an error.
     #[test]
-    fn the_shortest_user_timeout_is_a_millisecond() {
+    fn user_timeouts_are_kept_to_what_the_system_takes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let stream = System.stream_from_std(stream).unwrap();
-        for (asked, expected) in [(0, 1), (999, 1), (12_345, 12)] {
+        let longest = i32::MAX as u64;
+        for (asked, expected) in [(0, 1), (999, 1), (12_345, 12), (u64::MAX, longest)] {
             let asked = Duration::from_micros(asked);
             System.set_user_timeout(&stream, Some(asked)).unwrap();
             let set = SockRef::from(&stream.socket).tcp_user_timeout().unwrap();
