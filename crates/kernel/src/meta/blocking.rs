@@ -405,7 +405,8 @@ impl MetaPort for Port {
     }
 
     fn may_call(&self) -> bool {
-        !lock(&self.shared.end).start_is_over
+        let end = lock(&self.shared.end);
+        !(end.start_is_over && end.handler_is_over)
     }
 
     fn inspect(&self) -> Inspection {
