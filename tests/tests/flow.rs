@@ -313,6 +313,59 @@ fn large_messages_to_a_slow_reader_all_come_back() {
     }
 }
 
+/// A message that waits for room for its answer is not handed to an owner that has paused.
+#[test]
+fn what_waits_for_its_answer_waits_for_a_paused_owner() {
+    const SIZE: usize = 40_000;
+    let marks = WriteMarks {
+        low: 1_000,
+        high: 79_000,
+        hard: 80_000,
+    };
+    let framing = socktree::Framing::fixed(SIZE).unwrap();
+    let server = Served::any().framing(framing).write_marks(marks);
+    let served = Served::start_on(Served::node(1), server, Probe::echo());
+    let stream = connect_small(served.addr());
+    let sent = Random::new(8).bytes(400 * SIZE);
+    let taken = offer(&stream, &sent);
+    assert!(taken < sent.len(), "nothing had to wait");
+    let conn = served.watch.connect();
+    conn.pause();
+    // The loop has heard of that by the time that it accepts another.
+    let other = connect(served.addr());
+    let mut before = 0;
+    loop {
+        match served.watch.next() {
+            TcpEvent::Data { .. } => before += 1,
+            TcpEvent::Connect { .. } => break,
+            _ => {}
+        }
+    }
+    drop(other);
+    // All that was handled is answered. Then there is room, and still nothing comes.
+    assert!(receive(&stream, before * SIZE) == sent[..before * SIZE]);
+    until("an empty queue", || (conn.queued() == 0).then_some(()));
+    let last = connect(served.addr());
+    loop {
+        match served.watch.next() {
+            TcpEvent::Connect { .. } => break,
+            TcpEvent::Data { .. } => panic!("a message for an owner that has paused"),
+            _ => {}
+        }
+    }
+    drop(last);
+    conn.resume();
+    thread::scope(|scope| {
+        let mut sender = &stream;
+        let rest = &sent[taken..];
+        scope.spawn(move || sender.write_all(rest).expect("the server reads"));
+        let rest = &sent[before * SIZE..];
+        assert!(receive(&stream, rest.len()) == rest, "other bytes");
+    });
+    drop(stream);
+    served.finish();
+}
+
 /// A client that writes until it is throttled, and a server that answers more than it is asked: each had
 /// too much to write to read anything, until both gave up.
 #[test]

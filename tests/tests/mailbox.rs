@@ -192,3 +192,49 @@ fn a_stuck_owner_does_not_keep_connections_whose_peers_have_gone() {
     drop(there);
     served.finish();
 }
+
+/// The same where the peer goes while much waits for it: then a failed write is what tells.
+#[test]
+fn nor_if_there_was_something_to_write() {
+    let (gate, gated) = mpsc::channel::<()>();
+    let (probe, hears) = Probe::new();
+    let mut first = true;
+    let probe = probe.on(move |_, event| {
+        if let TcpEvent::Data { conn, .. } = event {
+            if std::mem::take(&mut first) {
+                conn.write(vec![1; 20 << 20]);
+            } else {
+                let _the_test_is_over = gated.recv_timeout(DEADLINE);
+            }
+        }
+        Ok(())
+    });
+    let server = Served::any().read_credit(1000).read_while_throttled(true);
+    let server = server.owner_stall(Duration::from_millis(200));
+    let served = Served::start_on(Served::node(1), server, (probe, hears));
+    let stream = connect(served.addr());
+    let conn = served.watch.connect();
+    (&stream).write_all(b"much").unwrap();
+    until("an answer that waits", || {
+        (conn.queued() > 1 << 20).then_some(())
+    });
+    (&stream).write_all(&[7; 200_000]).unwrap();
+    until("that the credit is used up", || {
+        (conn.bytes_in() > 1000).then_some(())
+    });
+    reset(stream);
+    until("it is over", || {
+        (served.server.connections() == 0).then_some(())
+    });
+    drop(gate);
+    let (ended, reason) = served.watch.disconnect();
+    assert_eq!(ended, conn);
+    assert!(
+        matches!(
+            reason,
+            DisconnectReason::MailboxFull | DisconnectReason::Reset
+        ),
+        "{reason:?}"
+    );
+    served.finish();
+}

@@ -493,7 +493,10 @@ impl<O: Os> Driver for TcpDriver<O> {
             }
         }
         // Not before all are counted: it may end a connection, and drop a user's bytes.
-        self.credit_back();
+        if !self.credited.is_empty() {
+            self.recover();
+            self.credit_back();
+        }
     }
 
     fn flush(&mut self) {

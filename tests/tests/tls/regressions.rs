@@ -1,4 +1,4 @@
-//! What a review has found, each with what it looked like.
+//! What once went wrong under TLS, or came to light with it, each with what it looked like.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
@@ -241,6 +241,63 @@ fn every_connection_that_a_panic_has_broken_ends() {
     drop(streams);
     until("all are over", || served.watch.all_over().then_some(()));
     served.finish();
+}
+
+/// Bytes that let somebody's handler return, and leave it the time for that, before they panic.
+struct Signal(Vec<u8>, mpsc::Sender<()>);
+
+impl AsRef<[u8]> for Signal {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Signal {
+    fn drop(&mut self) {
+        let _the_test_is_over = self.1.send(());
+        // sleep: nobody outside sees that what a displaced thread owes is there
+        thread::sleep(Duration::from_millis(100));
+        panic!("a signal");
+    }
+}
+
+/// Credit that came back for one connection, right after a panic, took away the mark of another that
+/// the panic had left broken.
+#[test]
+fn credit_for_one_does_not_hide_what_a_panic_has_done_to_another() {
+    let (go, goes) = mpsc::channel();
+    let (slow, slow_watch) = Probe::new();
+    let (entered, enters) = mpsc::channel();
+    let slow = slow.on(move |_, event| {
+        if let TcpEvent::Data { .. } = event {
+            entered.send(())?;
+            goes.recv()?;
+        }
+        Ok(())
+    });
+    let server = Served::any().read_credit(1);
+    let served = Served::start_on(Served::node(1), server, (slow, slow_watch));
+    let (probe, watch) = Probe::new();
+    let probe = probe.on(move |_, event| {
+        if let TcpEvent::Data { conn, .. } = event {
+            conn.write(Bytes::from_owner(Signal(vec![1; 5000], go.clone())));
+        }
+        Ok(())
+    });
+    let bombed = served.node.spawn(probe).unwrap();
+    let neighbour = bombed.ask(|ctx| ctx.spawn_meta(Served::any())).unwrap();
+    let waits = connect(served.addr());
+    (&waits).write_all(b"wait").unwrap();
+    enters.recv().expect("the handler began");
+    let stream = connect(neighbour.local_addr());
+    (&stream).write_all(b"bomb").unwrap();
+    let (_, reason) = watch.disconnect();
+    assert!(matches!(reason, DisconnectReason::Aborted), "{reason:?}");
+    drop((waits, stream));
+    until("no connection left", || {
+        (served.server.connections() == 0).then_some(())
+    });
+    served.stop();
 }
 
 /// What the peer had sent before it went away was lost behind the first message, as soon as a write had

@@ -273,6 +273,8 @@ impl Connection {
 
     /// The connection is over, and its socket closed.
     pub(crate) fn end(&mut self, reason: DisconnectReason) {
+        // Closed first: what somebody writes after that is refused, and none of it waits.
+        let _dropped_last = self.shared.close();
         self.shared.forget_waiting();
         if self.is_handshaking() {
             self.handshake_over(reason);

@@ -208,6 +208,8 @@ impl Connection {
     /// The peer is gone in both directions while we do not read. What it sent can still be read;
     /// what we write can not be delivered any more.
     pub(crate) fn hung_up<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
+        // There may be more to read, but nobody waits at the other end.
+        self.gone = true;
         if self.is_blocked() || self.phase != Phase::Open {
             return self.writable(io);
         }
@@ -220,8 +222,6 @@ impl Connection {
             };
             return self.write_failed(io, reason);
         }
-        // There may be more to read, but nobody waits at the other end.
-        self.gone = true;
         self.bound_stuck(io);
         Fate::Lives
     }

@@ -167,7 +167,10 @@ impl Connection {
 
     /// Delivers messages that were complete already when there was no credit for them.
     pub(super) fn work_off<O: Os, C>(&mut self, io: &mut SourceIo<'_, O, C>) -> Fate {
-        if self.hold & Hold::ANSWERS != 0 {
+        if self.shared.is_paused() {
+            self.pause_for_owner(io);
+        }
+        if self.hold & (Hold::ANSWERS | Hold::OWNER) != 0 {
             return Fate::Lives;
         }
         if let Some(data) = self.pressure.as_mut().and_then(|p| p.refused.take()) {
@@ -271,7 +274,8 @@ impl Connection {
     /// comes to this one. Those before it may all be unanswered still.
     ///
     /// A message that would not have room has to wait. So a service that echoes is never ended for what
-    /// it was sent, whatever the sizes and however slowly the peer takes them back.
+    /// it was sent, whatever the sizes and however slowly the peer takes them back: one that lives on
+    /// the connection's worker, so that what it has written was offered before more is read.
     fn has_room_for_answer(&self, len: usize) -> bool {
         let options = self.options();
         let before = self.shared.queued().saturating_add(self.unhandled());

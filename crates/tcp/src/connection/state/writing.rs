@@ -147,7 +147,11 @@ impl Connection {
         pressure.broken.get_or_insert(reason);
         self.bound_broken(io);
         self.release_reads(io, Hold::WRITES);
-        self.answers_go(io)
+        let fate = self.answers_go(io);
+        if self.gone {
+            self.bound_stuck(io);
+        }
+        fate
     }
 
     /// A broken connection ends when what the peer had sent is read, however long its owner takes to
