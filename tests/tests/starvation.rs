@@ -25,6 +25,9 @@ const STARVED_AGAIN: Duration = Duration::from_millis(350);
 /// How soon a client that waits gets the descriptor: long beside two wake-ups, and before a timer.
 const SOON: Duration = Duration::from_millis(200);
 
+/// How often it may take longer, because somebody got no core. By the timer alone it would each time.
+const LATE: usize = 2;
+
 /// Takes all descriptors that are left.
 fn exhaust() -> Vec<File> {
     let own = Process::new(std::process::id());
@@ -71,7 +74,8 @@ fn a_descriptor_that_another_worker_frees_is_taken_at_once() {
 
     let (_silent, bell) = mpsc::channel::<()>();
     let mut starved = STARVED;
-    for (round, mut client) in waiting.iter().enumerate() {
+    let mut times = Vec::new();
+    for mut client in &waiting {
         let _starved = bell.recv_timeout(starved);
         starved = STARVED_AGAIN;
         assert!(hears.try_next().is_none(), "there was a descriptor left");
@@ -80,12 +84,13 @@ fn a_descriptor_that_another_worker_frees_is_taken_at_once() {
         let reason = hears.ended();
         assert!(matches!(reason, DisconnectReason::Aborted), "{reason:?}");
         open.push_back(hears.connect());
-        let took = freed.elapsed();
-        assert!(took <= SOON, "round {round}: {took:?}");
+        times.push(freed.elapsed());
         client.write_all(b"ping").expect("the server reads");
         assert_eq!(receive(client, 4), b"ping");
         assert_eq!(hears.data(), "ping");
     }
+    let late = times.iter().filter(|took| **took > SOON).count();
+    assert!(late <= LATE, "{times:?}");
     drop((taken, first, waiting));
     until("all are over", || hears.all_over().then_some(()));
     served.finish();
